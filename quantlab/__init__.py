@@ -1,0 +1,97 @@
+"""quantlab: an INT8 quantization and calibration workbench.
+
+>>> import quantlab as ql
+>>> float(ql.Histogram.of([0.5, -2.0]).amax)
+2.0
+
+Names load what they need when they are first used: `import quantlab` alone imports no runtime.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from quantlab import data, engines
+    from quantlab.builder import QuantizedModel, QuantizeOptions, quantize
+    from quantlab.calibration.calibrate import calibrate
+    from quantlab.calibration.histogram_set import HistogramSet
+    from quantlab.calibration.methods.entropy import Entropy
+    from quantlab.calibration.methods.minmax import MinMax
+    from quantlab.calibration.methods.percentile import Percentile
+    from quantlab.calibration.methods.squared_error import SquaredError
+    from quantlab.calibration.methods.tensorrt import TensorRTEntropy2, TensorRTLegacy, TensorRTMinMax
+    from quantlab.calibration.ranges import Range
+    from quantlab.calibration.rules import Fixed, Rule
+    from quantlab.calibration.scale_table import Scale, ScaleTable
+    from quantlab.calibration.schemes import Affine, Symmetric
+    from quantlab.collector.collect import CollectOptions, collect
+    from quantlab.comparison.comparison import Comparison, compare
+    from quantlab.comparison.tasks import TopK
+    from quantlab.errors import QuantlabError
+    from quantlab.graph.lint import lint
+    from quantlab.numerics.divergence import divergence_curve, entropy_threshold
+    from quantlab.numerics.drawing import plot
+    from quantlab.numerics.histogram import Histogram, LinearGrid
+    from quantlab.numerics.tensorrt_histogram import TensorRTGrid, TensorRTHistogram
+    from quantlab.storage.files import load, save
+
+_HOMES = {
+    "Affine": "calibration.schemes",
+    "CollectOptions": "collector.collect",
+    "Comparison": "comparison.comparison",
+    "Entropy": "calibration.methods.entropy",
+    "Fixed": "calibration.rules",
+    "Histogram": "numerics.histogram",
+    "HistogramSet": "calibration.histogram_set",
+    "LinearGrid": "numerics.histogram",
+    "MinMax": "calibration.methods.minmax",
+    "Percentile": "calibration.methods.percentile",
+    "QuantizeOptions": "builder",
+    "QuantizedModel": "builder",
+    "QuantlabError": "errors",
+    "Range": "calibration.ranges",
+    "Rule": "calibration.rules",
+    "Scale": "calibration.scale_table",
+    "ScaleTable": "calibration.scale_table",
+    "SquaredError": "calibration.methods.squared_error",
+    "Symmetric": "calibration.schemes",
+    "TensorRTEntropy2": "calibration.methods.tensorrt",
+    "TensorRTGrid": "numerics.tensorrt_histogram",
+    "TensorRTHistogram": "numerics.tensorrt_histogram",
+    "TensorRTLegacy": "calibration.methods.tensorrt",
+    "TensorRTMinMax": "calibration.methods.tensorrt",
+    "TopK": "comparison.tasks",
+    "calibrate": "calibration.calibrate",
+    "collect": "collector.collect",
+    "compare": "comparison.comparison",
+    "divergence_curve": "numerics.divergence",
+    "entropy_threshold": "numerics.divergence",
+    "lint": "graph.lint",
+    "load": "storage.files",
+    "plot": "numerics.drawing",
+    "quantize": "builder",
+    "save": "storage.files",
+}
+_PACKAGES = ("data", "engines")
+
+__all__ = [
+    "Affine", "CollectOptions", "Comparison", "Entropy", "Fixed", "Histogram", "HistogramSet", "LinearGrid", "MinMax",
+    "Percentile", "QuantizeOptions", "QuantizedModel", "QuantlabError", "Range", "Rule", "Scale", "ScaleTable",
+    "SquaredError", "Symmetric", "TensorRTEntropy2", "TensorRTGrid", "TensorRTHistogram", "TensorRTLegacy",
+    "TensorRTMinMax", "TopK", "calibrate", "collect", "compare", "data", "divergence_curve", "engines",
+    "entropy_threshold", "lint", "load", "plot", "quantize", "save",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PACKAGES:
+        return import_module(f"quantlab.{name}")
+    if name in _HOMES:
+        return getattr(import_module(f"quantlab.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'quantlab' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -1,0 +1,1 @@
+"""Pure: histograms in, scale tables out."""

@@ -1,0 +1,220 @@
+"""Where an artefact comes from: which data chose it, for which model, with which versions."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import Field, asdict, dataclass, field, fields
+from typing import Any
+
+from typing_extensions import Self
+
+from quantlab.errors import InputError
+
+SKETCH = 256
+"""Sample hashes that an identity keeps."""
+
+_SAMPLE_HASH = re.compile("[0-9a-f]{16}")
+
+
+@dataclass(frozen=True, slots=True)
+class DataIdentity:
+    """What a set of samples is, whatever its order, batch size and file format.
+
+    Attributes
+    ----------
+    name
+        The set's name, for instance «calibration».
+    digest
+        «blake2b:…» over the sorted hashes of all samples; labels are not part of it.
+    count
+        Samples, repeated ones included.
+    preprocess
+        The declared preprocessing as JSON; empty if there is none.
+    random
+        True if the samples are random numbers and no data at all.
+    sketch
+        The 256 smallest distinct 64-bit sample hashes, as 16 hex digits, ascending.
+    """
+
+    name: str
+    digest: str
+    count: int
+    preprocess: dict[str, Any] = field(default_factory=dict, hash=False)
+    random: bool = False
+    sketch: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        wrong = [text for text in self.sketch if not _SAMPLE_HASH.fullmatch(text)]
+        if wrong or list(self.sketch) != sorted(set(self.sketch)) or len(self.sketch) > SKETCH:
+            raise InputError(
+                f"The sketch of the data «{self.name}» is not a rising list of at most {SKETCH} hashes of "
+                f"16 hex digits{f' ({wrong[0]!r})' if wrong else ''}: the artefact was edited or damaged."
+            )
+        if self.count < 0:
+            raise InputError(f"The data «{self.name}» cannot have {self.count} samples.")
+        try:
+            self._preprocess_text()
+        except (TypeError, ValueError) as error:
+            raise InputError(f"The preprocessing of the data «{self.name}» is not JSON: {error}.") from error
+
+    @property
+    def preprocess_digest(self) -> str:
+        """«blake2b:…» of the preprocessing's canonical JSON (sorted keys, no blanks)."""
+        return f"blake2b:{hashlib.blake2b(self._preprocess_text().encode(), digest_size=32).hexdigest()}"
+
+    def _preprocess_text(self) -> str:
+        return json.dumps(self.preprocess, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+    def overlap(self, other: "DataIdentity") -> float:
+        """Estimate the share (0 … 1) of the smaller set's distinct samples that the larger one has too.
+
+        Exact if both sets have at most 256 samples, and 1 for equal digests. Otherwise it is measured on the
+        samples whose hash is below the largest one that both sketches are complete up to: about
+        256 · smaller / larger of them. So a set much smaller than the other is seen only roughly, and as 0 if
+        none of its samples is left.
+
+        Raises
+        ------
+        InputError
+            When the digests differ and one of the sets has samples but no sketch.
+        """
+        if self.digest == other.digest:
+            return 1.0
+        for side in (self, other):
+            if side.count and not side.sketch:
+                raise InputError(
+                    f"The data «{side.name}» were recorded without a sketch, so what they share with other "
+                    "data cannot be told: make the artefact again."
+                )
+        limit = min(self._complete_up_to, other._complete_up_to)
+        mine = {text for text in self.sketch if text <= limit}
+        theirs = {text for text in other.sketch if text <= limit}
+        smaller = min(len(mine), len(theirs))
+        return len(mine & theirs) / smaller if smaller else 0.0
+
+    @property
+    def _complete_up_to(self) -> str:
+        full = len(self.sketch) == SKETCH and self.count > SKETCH
+        return self.sketch[-1] if full else "f" * 16
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
+        return asdict(self) | {"sketch": list(self.sketch)}
+
+    @classmethod
+    def from_json(cls, value: object) -> Self:
+        """Read what `to_json` returned, as JSON values or as text.
+
+        Raises
+        ------
+        InputError
+            When a field is missing, unknown or of another type.
+        """
+        found = _fields(value, fields(cls), "A data identity")
+        return cls(
+            name=_text(found, "name"),
+            digest=_text(found, "digest"),
+            count=_typed(found, "count", int),
+            preprocess=_typed(found, "preprocess", dict),
+            random=_typed(found, "random", bool),
+            sketch=tuple(_texts(_typed(found, "sketch", list), "sketch")),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """What an artefact was made from.
+
+    Attributes
+    ----------
+    model
+        Digest of the model, «sha256:…».
+    model_name
+        The model's file name, for people.
+    chosen_on
+        Every set of samples that had a say; a final score on any of them is not one.
+    versions
+        What ran, by name: «quantlab», «onnxruntime», «cpu», ….
+    grid
+        The histogram's grid, for instance «log-linear» or «tensorrt, batch 32».
+    """
+
+    model: str
+    model_name: str
+    chosen_on: tuple[DataIdentity, ...]
+    versions: dict[str, str] = field(hash=False)
+    grid: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
+        return {
+            "model": self.model,
+            "model_name": self.model_name,
+            "chosen_on": [data.to_json() for data in self.chosen_on],
+            "versions": dict(self.versions),
+            "grid": self.grid,
+        }
+
+    @classmethod
+    def from_json(cls, value: object) -> Self:
+        """Read what `to_json` returned, as JSON values or as text.
+
+        Raises
+        ------
+        InputError
+            When a field is missing, unknown or of another type.
+        """
+        found = _fields(value, fields(cls), "A provenance")
+        versions = _typed(found, "versions", dict)
+        _texts([*versions, *versions.values()], "versions")
+        return cls(
+            model=_text(found, "model"),
+            model_name=_text(found, "model_name"),
+            chosen_on=tuple(DataIdentity.from_json(data) for data in _typed(found, "chosen_on", list)),
+            versions=versions,
+            grid=_text(found, "grid"),
+        )
+
+
+def _fields(value: object, declared: tuple[Field[Any], ...], what: str) -> Mapping[str, Any]:
+    """Return the JSON object's fields, having checked that they are the dataclass's."""
+    parsed = _parsed(value, what) if isinstance(value, str) else value
+    if not isinstance(parsed, Mapping):
+        raise InputError(f"{what} must be a JSON object, not {type(parsed).__name__}.")
+    wanted = [item.name for item in declared]
+    missing = [name for name in wanted if name not in parsed]
+    unknown = [str(name) for name in parsed if name not in wanted]
+    if missing or unknown:
+        wrong = f"no {', '.join(missing)}" if missing else f"unknown fields {', '.join(unknown)}"
+        raise InputError(f"{what} has {wrong}; its fields are {', '.join(wanted)}.")
+    return parsed
+
+
+def _parsed(text: str, what: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{what} is not JSON: {error}.") from error
+
+
+def _text(found: Mapping[str, Any], key: str) -> str:
+    return _texts([found[key]], key)[0]
+
+
+def _texts(values: Iterable[object], key: str) -> list[str]:
+    texts = [value for value in values if isinstance(value, str)]
+    others = [value for value in values if not isinstance(value, str)]
+    if others:
+        raise InputError(f"«{key}» must be text, not {others[0]!r}.")
+    return texts
+
+
+def _typed(found: Mapping[str, Any], key: str, kind: type[Any]) -> Any:
+    """Return a field of exactly this type: JSON's true is no number."""
+    if type(found[key]) is not kind:
+        raise InputError(f"«{key}» must be a JSON {_JSON_NAMES[kind]}, not {found[key]!r}.")
+    return found[key]
+
+
+_JSON_NAMES = {int: "integer", bool: "true or false", dict: "object", list: "array"}

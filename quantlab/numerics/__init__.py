@@ -1,0 +1,1 @@
+"""Pure numpy: histograms, affine quantization, divergences and error sums."""
