@@ -1,0 +1,213 @@
+"""The columns of a .npz, .npy or .h5 file, read in blocks of rows; the file may be a stranger's."""
+
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+import h5py
+import numpy as np
+
+from quantlab.data.batch import UNNAMED
+from quantlab.data.fingerprint import native
+from quantlab.data.hdf5_links import datasets
+from quantlab.errors import InputError
+from quantlab.numerics.arrays import AnyArray
+
+_NUMBERS = "biuf"
+_READ_BYTES = 1 << 20
+
+
+class Column(Protocol):
+    """One array of a file, whose first dimension counts the samples."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the values."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the whole array."""
+        ...
+
+    def blocks(self, rows: int) -> Iterator[AnyArray]:
+        """Yield the rows in order, so many at a time, as plain arrays."""
+        ...
+
+
+def read_columns(path: Path) -> dict[str, Column]:
+    """Return the arrays in a file by key; nothing but their headers is read.
+
+    A .npy file's only array has the key «», the unnamed input.
+
+    Raises
+    ------
+    InputError
+        When the file is missing, damaged or of another kind, holds anything but numbers, or refers to other
+        files.
+    """
+    readers = {".npz": _npz, ".npy": _npy, ".h5": _h5, ".hdf5": _h5}
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise InputError(f"{path} must be a .npz, .npy, .h5 or .hdf5 file.")
+    if not path.is_file():
+        raise InputError(f"There is no file {path}.")
+    with _damage_named(path):
+        columns = reader(path)
+    for key, column in columns.items():
+        _check_numbers(path, key, column.dtype)
+    return columns
+
+
+@dataclass(frozen=True, slots=True)
+class NpzColumn:
+    """A member of a .npz archive, unpacked as it is read; an array in Fortran order is read whole."""
+
+    path: Path
+    key: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    fortran: bool
+
+    def blocks(self, rows: int) -> Iterator[AnyArray]:
+        """Yield the rows in order."""
+        with (
+            _damage_named(self.path),
+            zipfile.ZipFile(self.path) as archive,
+            archive.open(f"{self.key}.npy") as file,
+        ):
+            if _header(file) != (self.shape, self.fortran, self.dtype):
+                raise InputError(f"{self.path} changed while it was read.")
+            if self.fortran:
+                whole = self._read(file, self.shape[::-1]).T
+                yield from (native(whole[at : at + rows]) for at in range(0, self.shape[0], rows))
+                return
+            for at in range(0, self.shape[0], rows):
+                yield native(self._read(file, (min(rows, self.shape[0] - at), *self.shape[1:])))
+
+    def _read(self, file: IO[bytes], shape: tuple[int, ...]) -> AnyArray:
+        values = np.empty(shape, self.dtype)
+        wanted = values.reshape(-1).view(np.uint8)
+        done = 0
+        while done < wanted.size:
+            block = file.read(min(wanted.size - done, _READ_BYTES))
+            if not block:
+                raise InputError(f"«{self.key}» in {self.path} is cut short.")
+            wanted[done : done + len(block)] = np.frombuffer(block, np.uint8)
+            done += len(block)
+        return values
+
+
+@dataclass(frozen=True, slots=True)
+class NpyColumn:
+    """The array of a .npy file, mapped into memory."""
+
+    path: Path
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+
+    def blocks(self, rows: int) -> Iterator[AnyArray]:
+        """Yield the rows in order."""
+        with _damage_named(self.path):
+            values = np.load(self.path, mmap_mode="r", allow_pickle=False)
+            for at in range(0, self.shape[0], rows):
+                yield native(np.array(values[at : at + rows], order="C"))
+
+
+@dataclass(frozen=True, slots=True)
+class H5Column:
+    """A dataset of an HDF5 file."""
+
+    path: Path
+    key: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+
+    def blocks(self, rows: int) -> Iterator[AnyArray]:
+        """Yield the rows in order."""
+        with _damage_named(self.path), h5py.File(self.path, "r") as file:
+            dataset = file[self.key]
+            for at in range(0, self.shape[0], rows):
+                yield native(np.asarray(dataset[at : at + rows]))
+
+
+def _npz(path: Path) -> dict[str, Column]:
+    columns: dict[str, Column] = {}
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            key = member.filename.removesuffix(".npy")
+            if key == member.filename:
+                raise InputError(f"{path} holds «{member.filename}», which is no array: it is no .npz file.")
+            with archive.open(member) as file:
+                shape, fortran, dtype = _header(file)
+                _check_numbers(path, key, dtype)
+                if prod(shape) * dtype.itemsize != member.file_size - file.tell():
+                    raise InputError(f"«{key}» in {path} has another size than its header says: the file is damaged.")
+            columns[key] = NpzColumn(path, key, dtype, shape, fortran)
+    return columns
+
+
+def _npy(path: Path) -> dict[str, Column]:
+    with path.open("rb") as file:
+        shape, _, dtype = _header(file)
+        _check_numbers(path, UNNAMED, dtype)
+        if prod(shape) * dtype.itemsize > path.stat().st_size - file.tell():
+            raise InputError(f"{path} is cut short.")
+    return {UNNAMED: NpyColumn(path, dtype, shape)}
+
+
+def _h5(path: Path) -> dict[str, Column]:
+    with h5py.File(path, "r") as file:
+        return {key: H5Column(path, key, dataset.dtype, dataset.shape) for key, dataset in datasets(file, path).items()}
+
+
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Read the header of a .npy file: shape, whether in Fortran order, type."""
+    version = np.lib.format.read_magic(file)
+    if version == (1, 0):
+        header = np.lib.format.read_array_header_1_0(file)
+    elif version == (2, 0):
+        header = np.lib.format.read_array_header_2_0(file)
+    else:
+        raise ValueError(f"version {version[0]}.{version[1]} of the .npy format is for records, not for numbers")
+    if any(type(size) is not int or size < 0 for size in header[0]):
+        raise ValueError(f"its shape is {header[0]}")
+    return header
+
+
+def _check_numbers(path: Path, key: str, dtype: np.dtype[Any]) -> None:
+    if dtype.kind == "O":
+        raise InputError(f"«{key or 'the array'}» in {path} holds Python objects, which are not read: store numbers.")
+    if dtype.kind not in _NUMBERS:
+        raise InputError(
+            f"«{key or 'the array'}» in {path} holds {dtype}; only integers, floats and Booleans are read."
+        )
+
+
+@contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
+    """Turn what the readers raise on a damaged or foreign file into a sentence that names it."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise InputError(f"There is no file {path}.") from error
+    # KeyError and RuntimeError: a member or dataset that is gone, encrypted or packed in an unknown way.
+    # TokenError: NumPy reads a broken .npy header with Python's tokenizer.
+    except (
+        EOFError,
+        KeyError,
+        MemoryError,
+        OSError,
+        RuntimeError,
+        ValueError,
+        tokenize.TokenError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
+        raise InputError(f"{path} cannot be read as a {path.suffix.lower()} file: {error}.") from error

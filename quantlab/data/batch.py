@@ -1,0 +1,117 @@
+"""A batch of samples, and what every data set offers."""
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from quantlab.calibration.provenance import DataIdentity
+from quantlab.errors import InputError, UsageError
+from quantlab.numerics.arrays import I64, AnyArray
+
+UNNAMED = ""
+"""The input name of data that do not name theirs; no model has it, since ONNX reserves it for «absent»."""
+
+
+class Batch(dict[str, AnyArray]):
+    """{input name: array} for some samples, with what is known of them; a dict wherever one is wanted.
+
+    The samples are the rows of the inputs. Inputs whose first dimensions differ, or that have none, cannot be
+    cut into rows: such a batch is one sample.
+
+    Attributes
+    ----------
+    labels
+        int64, one class a sample; None if unknown.
+    names
+        One name a sample, for messages and reports; empty if unknown.
+
+    Raises
+    ------
+    InputError
+        When there are not as many labels or names as samples, or the labels are no integers.
+    """
+
+    __slots__ = ("labels", "names")
+
+    labels: I64 | None
+    names: tuple[str, ...]
+
+    def __init__(
+        self, inputs: Mapping[str, AnyArray], *, labels: AnyArray | None = None, names: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(inputs)
+        self.labels = None if labels is None else self._checked_labels(np.asarray(labels))
+        self.names = names
+        if names and len(names) != self.samples:
+            raise InputError(f"A batch of {self.samples} samples has {len(names)} names: give one a sample.")
+
+    @property
+    def samples(self) -> int:
+        """How many samples the batch holds."""
+        rows = self.rows
+        return 1 if rows is None else rows
+
+    @property
+    def rows(self) -> int | None:
+        """The first dimension that all inputs share; None if there is none."""
+        lengths = {values.shape[0] if values.ndim else None for values in self.values()}
+        return lengths.pop() if len(lengths) == 1 else None
+
+    def _checked_labels(self, labels: AnyArray) -> I64:
+        if labels.shape != (self.samples,) or labels.dtype.kind not in "iu":
+            raise InputError(
+                f"A batch of {self.samples} samples has the labels {labels.dtype}{list(labels.shape)}: "
+                "give one integer a sample."
+            )
+        return labels.astype(np.int64, copy=False)
+
+    def bind(self, inputs: Collection[str]) -> "Batch":
+        """Return the batch with its unnamed input, if it has one, given the name of the model's only input.
+
+        Raises
+        ------
+        InputError
+            When the input is unnamed and the model has several.
+        """
+        if UNNAMED not in self:
+            return self
+        if len(inputs) != 1:
+            raise InputError(
+                f"The data do not say which input they are for, and the model has {len(inputs)} "
+                f"({', '.join(inputs)}): name it with `input`."
+            )
+        (name,) = inputs
+        renamed = {name if key == UNNAMED else key: values for key, values in self.items()}
+        return Batch(renamed, labels=self.labels, names=self.names)
+
+
+@runtime_checkable
+class Dataset(Protocol):
+    """Labelled or unlabelled samples that can be read again and again, in the same order."""
+
+    @property
+    def identity(self) -> DataIdentity:
+        """What the samples are; nothing is decoded for it."""
+        ...
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield the batches; the last one may be smaller."""
+        ...
+
+    def __len__(self) -> int:
+        """Count the samples."""
+        ...
+
+
+def checked_batch_size(batch: int) -> int:
+    """Return the number of samples a batch.
+
+    Raises
+    ------
+    UsageError
+        When it is not a positive integer.
+    """
+    if isinstance(batch, bool) or not isinstance(batch, (int, np.integer)) or batch < 1:
+        raise UsageError(f"A batch needs a whole number of samples, at least 1, not {batch!r}.")
+    return int(batch)
