@@ -1,0 +1,148 @@
+"""A float model and a scale table in, an INT8 model with explicit Q/DQ out."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from os import PathLike
+from typing import Any
+
+from quantlab.calibration.provenance import DataIdentity, Provenance
+from quantlab.calibration.scale_table import Scale, ScaleTable
+from quantlab.errors import InputError, StaleError
+from quantlab.graph.model import Model, load_model
+from quantlab.graph.normalise import normalise
+from quantlab.graph.placement import Head, place
+from quantlab.graph.qdq import WeightForm, insert_qdq
+from quantlab.graph.target import Target
+from quantlab.graph.view import Graph
+
+METADATA_KEY = "quantlab"
+
+
+@dataclass(frozen=True, slots=True)
+class QuantizeOptions:
+    """How a table becomes a Q/DQ model.
+
+    Attributes
+    ----------
+    target
+        tensorrt, tensorrt@8.6 … tensorrt@11.0: Q/DQ as that version's parser accepts it; ort: as ONNX Runtime fuses it.
+    weights
+        qdq: FP32 weights with Q and DQ; int8: INT8 weights with DQ, a quarter of the size.
+    head
+        float keeps the last weighted operator and the global pooling before it in float; int8 quantizes them.
+    allow_missing
+        Leave tensors float that the table lacks, instead of refusing.
+    """
+
+    target: str = "tensorrt"
+    weights: WeightForm = "int8"
+    head: Head = "float"
+    allow_missing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class QuantizedModel:
+    """An INT8 model and what became of each tensor.
+
+    Attributes
+    ----------
+    model
+        The Q/DQ model; `ql.save` writes it, `ql.engines.ort` opens it.
+    floats
+        Tensor or node → why it stays float.
+    quantized
+        The activations that got Q/DQ.
+    weights
+        A row for each quantized weight.
+    provenance
+        Where the scales came from; None if the table did not tell.
+    target
+        What the placement is for.
+    """
+
+    model: Model
+    floats: Mapping[str, str]
+    quantized: tuple[str, ...]
+    weights: tuple[Scale, ...]
+    provenance: Provenance | None
+    target: str
+
+
+def quantize(
+    model: str | PathLike[str] | Model | Any, table: ScaleTable, *, options: QuantizeOptions | None = None
+) -> QuantizedModel:
+    """Return the model with Q/DQ at the table's scales.
+
+    Raises
+    ------
+    StaleError
+        When the table was made for another model.
+    InputError
+        When the model or a scale cannot be used, or the table lacks tensors.
+    """
+    settings = options or QuantizeOptions()
+    loaded = load_model(model)
+    check_model(table.provenance, loaded)
+    normalised = normalise(loaded)
+    placement = place(Graph(normalised.model.proto), Target.parse(settings.target), head=settings.head)
+    metadata = {"target": settings.target, "weights": settings.weights, "head": settings.head}
+    if table.provenance is not None:
+        metadata["provenance"] = json.dumps(table.provenance.to_json(), sort_keys=True)
+    result = insert_qdq(
+        normalised.model,
+        _renamed(table, normalised.names),
+        placement,
+        weights=settings.weights,
+        allow_missing=settings.allow_missing,
+        metadata=metadata,
+    )
+    activations = tuple(name for name in result.used if name in placement.activations)
+    built = load_model(result.proto)
+    return QuantizedModel(built, result.floats, activations, result.weight_rows, table.provenance, settings.target)
+
+
+def check_model(provenance: Provenance | None, model: Model) -> None:
+    """Refuse what was made for another model.
+
+    Raises
+    ------
+    StaleError
+        When the digests differ.
+    """
+    if provenance is not None and provenance.model != model.digest:
+        name = model.path.name if model.path else "the model"
+        raise StaleError(
+            f"The scales were made for «{provenance.model_name}» ({provenance.model[:19]}…), but {name} is "
+            f"{model.digest[:19]}…: the model has changed, so collect and calibrate again."
+        )
+
+
+def provenance_of(model: Model) -> Provenance | None:
+    """Return the provenance that `quantize` stored in a Q/DQ model; None for anyone else's.
+
+    Raises
+    ------
+    InputError
+        When the stored text was damaged.
+    """
+    for entry in model.proto.metadata_props:
+        if entry.key == METADATA_KEY:
+            try:
+                stored = json.loads(entry.value).get("provenance")
+            except (ValueError, AttributeError) as error:
+                raise InputError(f"The model's metadata «{METADATA_KEY}» are damaged: {error}.") from error
+            return Provenance.from_json(stored) if stored else None
+    return None
+
+
+def chosen_on(model: Model) -> tuple[DataIdentity, ...]:
+    """Return the sets of samples that had a say in a Q/DQ model's scales; empty where it does not tell."""
+    provenance = provenance_of(model)
+    return provenance.chosen_on if provenance else ()
+
+
+def _renamed(table: ScaleTable, names: Mapping[str, str]) -> ScaleTable:
+    """Return the table under the normalised graph's names."""
+    inner = {old: new for new, old in names.items()}
+    return replace(table, rows=tuple(replace(row, tensor=inner.get(row.tensor, row.tensor)) for row in table.rows))

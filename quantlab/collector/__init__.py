@@ -1,0 +1,1 @@
+"""An FP32 engine and batches in, a histogram a tensor out."""

@@ -1,0 +1,118 @@
+"""Cuts any stream of batches into batches of one size, so that results do not depend on how the user batched."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from quantlab.errors import InputError
+from quantlab.numerics.arrays import AnyArray, Tensors
+
+
+@dataclass(frozen=True, slots=True)
+class EngineBatch:
+    """What the engine runs at once.
+
+    Attributes
+    ----------
+    inputs
+        A full batch, by input name.
+    used
+        Leading rows that are samples, the rest being repeats; None where the inputs have no common first dimension and
+        the whole batch is one sample.
+    where
+        The samples, in words, for messages.
+    """
+
+    inputs: dict[str, AnyArray]
+    used: int | None
+    where: str = ""
+
+    def kept(self, output: AnyArray) -> AnyArray:
+        """Return the rows of an output that belong to samples."""
+        return output if self.used is None or self.used == output.shape[0] else output[: self.used]
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    inputs: dict[str, AnyArray]
+    name: str
+    whole: bool = False
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        return tuple(value.shape for value in self.inputs.values())
+
+
+def full_batches(batches: Iterable[Tensors], size: int) -> Iterator[EngineBatch]:
+    """Yield batches of exactly `size` rows, samples of one shape together; the last of each shape is filled up.
+
+    A runtime may choose another kernel, with other rounding, for another batch size: always running the same one is
+    what makes a sample's activations the same in any company.
+    """
+    waiting: dict[tuple[tuple[int, ...], ...], list[_Row]] = {}
+    for row in _rows(batches):
+        if row.whole:
+            yield EngineBatch(row.inputs, None, row.name)
+            continue
+        bucket = waiting.setdefault(row.shapes, [])
+        bucket.append(row)
+        if len(bucket) == size:
+            yield _stacked(waiting.pop(row.shapes), size)
+    for bucket in waiting.values():
+        yield _stacked(bucket, size)
+
+
+def ordered_batches(batches: Iterable[Tensors], size: int) -> Iterator[EngineBatch]:
+    """Yield batches of `size` rows strictly in the order of the stream; the last one may be smaller.
+
+    Raises
+    ------
+    InputError
+        When samples have different shapes.
+    """
+    bucket: list[_Row] = []
+    for row in _rows(batches):
+        if row.whole or (bucket and row.shapes != bucket[0].shapes):
+            raise InputError("TensorRT's grid needs samples of one shape; resize the images, or pad the sequences.")
+        bucket.append(row)
+        if len(bucket) == size:
+            yield _stacked(bucket, size)
+            bucket = []
+    if bucket:
+        yield _stacked(bucket, len(bucket))
+
+
+def parts(batch: EngineBatch, size: int) -> Iterator[EngineBatch]:
+    """Yield a batch in pieces of exactly `size` rows, the last one filled up."""
+    used = batch.used or 0
+    for start in range(0, used, size):
+        inputs = {name: value[start : start + size] for name, value in batch.inputs.items()}
+        yield EngineBatch(_filled(inputs, size), min(size, used - start), batch.where)
+
+
+def _rows(batches: Iterable[Tensors]) -> Iterator[_Row]:
+    for number, batch in enumerate(batches):
+        arrays = {name: np.asarray(value) for name, value in batch.items()}
+        names = getattr(batch, "names", ())
+        lengths = {value.shape[0] if value.ndim else None for value in arrays.values()}
+        length = lengths.pop() if len(lengths) == 1 else None
+        if length is None:
+            yield _Row(arrays, f"batch {number}", whole=True)
+            continue
+        for i in range(length):
+            name = names[i] if i < len(names) else f"sample {i} of batch {number}"
+            yield _Row({key: value[i] for key, value in arrays.items()}, name)
+
+
+def _stacked(rows: list[_Row], size: int) -> EngineBatch:
+    inputs = {name: np.stack([row.inputs[name] for row in rows]) for name in rows[0].inputs}
+    where = rows[0].name if len(rows) == 1 else f"the batch from «{rows[0].name}» to «{rows[-1].name}»"
+    return EngineBatch(_filled(inputs, size), len(rows), where)
+
+
+def _filled(inputs: dict[str, AnyArray], size: int) -> dict[str, AnyArray]:
+    short = size - next(iter(inputs.values())).shape[0]
+    if short == 0:
+        return inputs
+    return {name: np.concatenate([value, np.repeat(value[:1], short, axis=0)]) for name, value in inputs.items()}

@@ -1,0 +1,170 @@
+"""Runs the FP32 engine over calibration batches and counts every wanted tensor, one batch in memory at a time."""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+from typing import Literal, TypeAlias
+
+from quantlab.calibration.histogram_set import HistogramSet
+from quantlab.calibration.provenance import Provenance
+from quantlab.collector.batching import EngineBatch, full_batches, ordered_batches, parts
+from quantlab.collector.counters import TallyCounter, TensorRTCounter
+from quantlab.collector.deriving import Plan, derive_histograms, derive_tensorrt, plan_counting
+from quantlab.collector.sizing import Sizing, measure
+from quantlab.data.batch import Batch, Dataset
+from quantlab.data.stream import Stream, stream
+from quantlab.engines.engine import Engine
+from quantlab.errors import InputError
+from quantlab.numerics.arrays import Tensors
+from quantlab.numerics.histogram import Histogram
+from quantlab.numerics.tensorrt_histogram import TensorRTGrid, TensorRTHistogram
+from quantlab.versions import versions
+
+DEFAULT_BUDGET = 512 * 2**20
+"""Bytes of exposed activations held at a time."""
+
+Progress: TypeAlias = Callable[[int, int | None], None]
+"""Called after each engine batch with the samples done, over all passes, and how many there will be (or None)."""
+
+
+@dataclass(frozen=True, slots=True)
+class CollectOptions:
+    """How to collect; none of it changes a bit of the result on the default grid.
+
+    Attributes
+    ----------
+    budget
+        Bytes of exposed activations in memory at a time: it sets the engine's batch, and splits the tensors into
+        several passes over the data where one sample alone exceeds it.
+    nonfinite
+        refuse: NaN and infinities are an error that names tensor and batch; count: they are counted apart.
+    workers
+        Threads that count; None is one a core.
+    progress
+        Told how far it is.
+    """
+
+    budget: int = DEFAULT_BUDGET
+    nonfinite: Literal["refuse", "count"] = "refuse"
+    workers: int | None = None
+    progress: Progress | None = None
+
+
+def collect(
+    engine: Engine,
+    batches: Iterable[Tensors],
+    *,
+    grid: TensorRTGrid | None = None,
+    options: CollectOptions | None = None,
+) -> HistogramSet:
+    """Return the histogram of each of the engine's float outputs over all batches.
+
+    Parameters
+    ----------
+    engine
+        Runs the FP32 network with the wanted tensors as outputs: `ql.engines.ort(path, expose="quantizable")`.
+    batches
+        A data set, or any iterable of {input name: array}; read again where the budget asks for several passes.
+    grid
+        None counts log-linear histograms: the same bits for any batch size, order or split of the data, on the same
+        processor type and runtime version. A TensorRTGrid repeats what TensorRT's own calibrators count, which
+        depends on order.
+    options
+        Memory, threads, progress.
+
+    Raises
+    ------
+    InputError
+        For NaN or infinity, batches that do not fit the model, or no data at all.
+    """
+    settings = options or CollectOptions()
+    data = batches if isinstance(batches, Dataset) else stream(batches)
+    plan = plan_counting(engine, tensorrt=grid is not None)
+    run = _Run(engine, data, plan, settings)
+    sizing = measure(engine, plan.counted, run.first, settings.budget)
+    histograms: dict[str, Histogram] | dict[str, TensorRTHistogram]
+    if grid is None:
+        name, histograms = "log-linear", _log_linear(run, sizing)
+    else:
+        name, histograms = _tensorrt(run, sizing, grid)
+    named = engine.names
+    return HistogramSet(
+        {named.get(t, t): histograms[t] for t in plan.wanted},
+        Provenance(engine.model_digest, engine.model_name, (data.identity,), versions(engine.backend), name),
+        {named.get(t, t): engine.outputs[t].shape for t in plan.wanted},
+        {named.get(t, t): named.get(s, s) for t, s in plan.sources.items()},
+    )
+
+
+class _Run:
+    """One collection's engine, data, plan and progress; the first batch is read once, although it is needed early."""
+
+    def __init__(self, engine: Engine, data: Dataset, plan: Plan, settings: CollectOptions) -> None:
+        self.engine, self.plan, self.settings = engine, plan, settings
+        self.padding = dict.fromkeys(plan.padded, 0)
+        self._data = data
+        self._total = None if isinstance(data, Stream) else len(data)
+        self._done = 0
+        self._started = self._bound()
+        first = next(self._started, None)
+        if first is None:
+            raise InputError("There is nothing to calibrate on: the data hold no sample.")
+        self.first: Tensors = first
+
+    def batches(self, number: int) -> Iterator[Tensors]:
+        """Return the batches of a pass over the data."""
+        return chain([self.first], self._started) if number == 0 else self._bound()
+
+    def outputs(self, part: Engine, batch: EngineBatch, tensors: tuple[str, ...]) -> Tensors:
+        """Run a batch and return the rows that belong to samples."""
+        found = part.run(batch.inputs)
+        return {tensor: batch.kept(found[tensor]) for tensor in tensors}
+
+    def counted(self, batch: EngineBatch, outputs: Tensors, passes: int) -> None:
+        """Note the zeros that padding brought, and report progress."""
+        self.plan.add_padding(self.padding, outputs)
+        self._done += batch.used or 1
+        if self.settings.progress is not None:
+            self.settings.progress(self._done, self._total and self._total * passes)
+
+    def _bound(self) -> Iterator[Tensors]:
+        for batch in self._data:
+            yield batch.bind(self.engine.inputs) if isinstance(batch, Batch) else batch
+
+
+def _log_linear(run: _Run, sizing: Sizing) -> dict[str, Histogram]:
+    settings = run.settings
+    workers = settings.workers or os.cpu_count() or 1
+    counter = TallyCounter(run.plan.counted, workers=workers, refuse_nonfinite=settings.nonfinite == "refuse")
+    try:
+        for number, tensors in enumerate(sizing.passes):
+            with run.engine.restrict(tensors) as part:
+                for batch in full_batches(run.batches(number), sizing.batch):
+                    outputs = run.outputs(part, batch, tensors)
+                    counter.add(outputs, batch.where)
+                    run.counted(batch, outputs, len(sizing.passes))
+    finally:
+        counter.close()
+    return derive_histograms(counter.tallies, run.plan, run.padding)
+
+
+def _tensorrt(run: _Run, sizing: Sizing, grid: TensorRTGrid) -> tuple[str, dict[str, TensorRTHistogram]]:
+    counter = TensorRTCounter(run.plan.counted, batch=grid.batch)
+    order = hashlib.blake2b(digest_size=16)
+    for number, tensors in enumerate(sizing.passes):
+        with run.engine.restrict(tensors) as part:
+            for index, batch in enumerate(ordered_batches(run.batches(number), grid.batch)):
+                if number == 0:
+                    for value in batch.inputs.values():
+                        order.update(value.data)
+                if index == 0:  # its maximum fixes the bin width, so it runs twice
+                    for piece in parts(batch, sizing.batch):
+                        counter.measure(run.outputs(part, piece, tensors), piece.where)
+                for piece in parts(batch, sizing.batch):
+                    outputs = run.outputs(part, piece, tensors)
+                    counter.add(outputs, piece.where)
+                    run.counted(piece, outputs, len(sizing.passes))
+    name = f"tensorrt, batch {grid.batch}, order blake2b:{order.hexdigest()}"
+    return name, derive_tensorrt(counter.histograms, run.plan, run.padding)

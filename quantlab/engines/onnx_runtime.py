@@ -1,0 +1,230 @@
+"""ONNX Runtime on the CPU: the engine that needs nothing but the base installation."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import onnx
+from typing_extensions import Self
+
+from quantlab.engines.cpu import instruction_set
+from quantlab.engines.engine import TensorSpec, check_batch, free_sizes
+from quantlab.errors import InputError
+from quantlab.graph.derive import Derivation
+from quantlab.graph.model import write_model
+from quantlab.graph.probe import expose
+from quantlab.numerics.arrays import AnyArray, Tensors
+
+_DTYPES = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(double)": np.float64,
+    "tensor(int8)": np.int8,
+    "tensor(uint8)": np.uint8,
+    "tensor(int16)": np.int16,
+    "tensor(uint16)": np.uint16,
+    "tensor(int32)": np.int32,
+    "tensor(uint32)": np.uint32,
+    "tensor(int64)": np.int64,
+    "tensor(uint64)": np.uint64,
+    "tensor(bool)": np.bool_,
+}
+_PROTOBUF_LIMIT = 2**31 - 1
+_PROVIDERS = ["CPUExecutionProvider"]
+
+
+@dataclass(frozen=True, slots=True)
+class OrtOptions:
+    """How ONNX Runtime runs a network.
+
+    Attributes
+    ----------
+    optimize
+        Let it fuse and rewrite the graph. Off, each node computes what its definition says, in float: the setting
+        in which a Q/DQ model simulates TensorRT (with it on, ONNX Runtime's own integer kernels are measured).
+    threads
+        Worker threads inside an operator; None is one a core.
+    """
+
+    optimize: bool = True
+    threads: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """The model that an engine runs, and what ties its tensors to the user's own model.
+
+    Attributes
+    ----------
+    proto
+        What runs, weights inside.
+    digest, name
+        Of the user's model.
+    names
+        Tensor name in `proto` → name in the user's model, where they differ.
+    derivations
+        Tensors whose values follow exactly from others'.
+    """
+
+    proto: onnx.ModelProto
+    digest: str
+    name: str
+    names: Mapping[str, str] = field(default_factory=dict)
+    derivations: Mapping[str, Derivation] = field(default_factory=dict)
+
+
+class OrtEngine:
+    """A network in ONNX Runtime's CPU provider; outputs go to buffers that are reused while shapes stay the same.
+
+    Parameters
+    ----------
+    network
+        The model.
+    outputs
+        Names to return, in this order, inner tensors among them; None returns the graph's outputs.
+
+    Raises
+    ------
+    InputError
+        When ONNX Runtime cannot load the model, or an output is not in it.
+    """
+
+    def __init__(
+        self, network: Network, *, outputs: tuple[str, ...] | None = None, options: OrtOptions | None = None
+    ) -> None:
+        self._network, self._options = network, options or OrtOptions()
+        # ONNX Runtime leaves the buffer of an input that is an output untouched: such a tensor is handed through here.
+        given = {i.name for i in network.proto.graph.input}
+        computed = tuple(name for name in outputs or () if name not in given)
+        self._session = _open(expose(network.proto, computed) if computed else network.proto, self._options)
+        self.inputs = {i.name: _spec(i) for i in self._session.get_inputs()}
+        every = self.inputs | {o.name: _spec(o) for o in self._session.get_outputs()}
+        self.outputs = {name: every[name] for name in outputs or (o.name for o in network.proto.graph.output)}
+        self._computed = tuple(name for name in self.outputs if name not in self.inputs)
+        self._buffers: dict[str, AnyArray] = {}
+        self._shapes: tuple[tuple[int, ...], ...] = ()
+
+    @property
+    def names(self) -> Mapping[str, str]:
+        """The engine's name of a tensor → the name in the user's model, where they differ."""
+        return self._network.names
+
+    @property
+    def derivations(self) -> Mapping[str, Derivation]:
+        """Outputs that follow exactly from other tensors of the network."""
+        return self._network.derivations
+
+    @property
+    def model_digest(self) -> str:
+        """Digest of the user's model, by content."""
+        return self._network.digest
+
+    @property
+    def model_name(self) -> str:
+        """The model's file name."""
+        return self._network.name
+
+    @property
+    def backend(self) -> str:
+        """Runtime, version and instruction set."""
+        import onnxruntime
+
+        mode = "" if self._options.optimize else " unoptimized"
+        return f"onnxruntime {onnxruntime.__version__} CPU{mode} ({instruction_set()})"
+
+    def run(self, batch: Tensors) -> Mapping[str, AnyArray]:
+        """Run one batch; the arrays returned are overwritten by the next call.
+
+        Raises
+        ------
+        InputError
+            When the batch does not fit the inputs, or a node of the model fails on it.
+        """
+        feeds = check_batch(self.inputs, batch)
+        shapes = tuple(value.shape for value in feeds.values())
+        if shapes != self._shapes:
+            self._buffers, self._shapes = self._allocated(feeds), shapes
+        binding = self._session.io_binding()
+        for name, value in feeds.items():
+            binding.bind_cpu_input(name, value)
+        for name in self._computed:
+            buffer = self._buffers.get(name)
+            if buffer is None:
+                binding.bind_output(name, "cpu")
+            else:
+                binding.bind_output(name, "cpu", 0, buffer.dtype, buffer.shape, buffer.ctypes.data)
+        if self._computed:
+            self._call(binding)
+        found = feeds | self._results(binding)
+        return {name: found[name] for name in self.outputs}
+
+    def _allocated(self, feeds: Tensors) -> dict[str, AnyArray]:
+        """Return a buffer for each output whose shape the model tells; the others are ONNX Runtime's to allocate."""
+        sizes = free_sizes(self.inputs, feeds)
+        shapes = {name: self.outputs[name].resolved(sizes) for name in self._computed}
+        # An empty array has no address to bind.
+        return {n: np.empty(shape, self.outputs[n].dtype) for n, shape in shapes.items() if shape and 0 not in shape}
+
+    def _results(self, binding: Any) -> dict[str, AnyArray]:
+        if len(self._buffers) == len(self._computed):
+            return self._buffers
+        values = zip(self._computed, binding.get_outputs(), strict=True)
+        return {name: self._buffers[name] if name in self._buffers else value.numpy() for name, value in values}
+
+    def _call(self, binding: Any) -> None:
+        try:
+            self._session.run_with_iobinding(binding)
+        except Exception as error:  # ONNX Runtime's errors share no base class of their own
+            raise InputError(f"ONNX Runtime could not run the model: {first_line(error)}") from error
+
+    def restrict(self, outputs: tuple[str, ...]) -> "OrtEngine":
+        """Return an engine over the same network that computes these outputs only."""
+        return OrtEngine(self._network, outputs=outputs, options=self._options)
+
+    def close(self) -> None:
+        """Free the session and its buffers."""
+        self._buffers, self._shapes = {}, ()
+        self.__dict__.pop("_session", None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def first_line(error: BaseException) -> str:
+    """Return what a runtime's error says, without its prefix and its stack."""
+    text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return text.rsplit(" : ", 1)[-1] if "[ONNXRuntimeError]" in text else text
+
+
+def _open(proto: onnx.ModelProto, options: OrtOptions) -> Any:
+    import onnxruntime
+
+    settings = onnxruntime.SessionOptions()
+    settings.log_severity_level = 4
+    settings.intra_op_num_threads = options.threads or os.cpu_count() or 1
+    # A waiting thread that spins burns the processor time that counting needs.
+    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if not options.optimize:
+        settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        if proto.ByteSize() < _PROTOBUF_LIMIT:
+            return onnxruntime.InferenceSession(proto.SerializeToString(), settings, providers=_PROVIDERS)
+        with TemporaryDirectory(prefix="quantlab-") as folder:  # protobuf ends at 2 GB: the weights go beside
+            path = Path(folder) / "model.onnx"
+            write_model(proto, path)
+            return onnxruntime.InferenceSession(str(path), settings, providers=_PROVIDERS)
+    except Exception as error:  # ONNX Runtime's errors share no base class of their own
+        raise InputError(f"ONNX Runtime cannot load the model: {first_line(error)}") from error
+
+
+def _spec(argument: Any) -> TensorSpec:
+    if argument.type not in _DTYPES:
+        raise InputError(f"Tensor «{argument.name}» has type {argument.type}, which no batch of arrays can hold.")
+    return TensorSpec(argument.name, np.dtype(_DTYPES[argument.type]), tuple(argument.shape))
