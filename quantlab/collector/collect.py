@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import chain
 from typing import Literal, TypeAlias
@@ -103,7 +104,6 @@ class _Run:
 
     def __init__(self, engine: Engine, data: Dataset, plan: Plan, settings: CollectOptions) -> None:
         self.engine, self.plan, self.settings = engine, plan, settings
-        self.padding = dict.fromkeys(plan.padded, 0)
         self._data = data
         self._total = None if isinstance(data, Stream) else len(data)
         self._done = 0
@@ -117,14 +117,17 @@ class _Run:
         """Return the batches of a pass over the data."""
         return chain([self.first], self._started) if number == 0 else self._bound()
 
+    def engine_for(self, tensors: tuple[str, ...]) -> AbstractContextManager[Engine]:
+        """Return an engine that computes these tensors: the user's own, left open, where it does just that."""
+        return nullcontext(self.engine) if tensors == tuple(self.engine.outputs) else self.engine.restrict(tensors)
+
     def outputs(self, part: Engine, batch: EngineBatch, tensors: tuple[str, ...]) -> Tensors:
         """Run a batch and return the rows that belong to samples."""
         found = part.run(batch.inputs)
         return {tensor: batch.kept(found[tensor]) for tensor in tensors}
 
-    def counted(self, batch: EngineBatch, outputs: Tensors, passes: int) -> None:
-        """Note the zeros that padding brought, and report progress."""
-        self.plan.add_padding(self.padding, outputs)
+    def counted(self, batch: EngineBatch, passes: int) -> None:
+        """Report progress."""
         self._done += batch.used or 1
         if self.settings.progress is not None:
             self.settings.progress(self._done, self._total and self._total * passes)
@@ -140,21 +143,20 @@ def _log_linear(run: _Run, sizing: Sizing) -> dict[str, Histogram]:
     counter = TallyCounter(run.plan.counted, workers=workers, refuse_nonfinite=settings.nonfinite == "refuse")
     try:
         for number, tensors in enumerate(sizing.passes):
-            with run.engine.restrict(tensors) as part:
+            with run.engine_for(tensors) as part:
                 for batch in full_batches(run.batches(number), sizing.batch):
-                    outputs = run.outputs(part, batch, tensors)
-                    counter.add(outputs, batch.where)
-                    run.counted(batch, outputs, len(sizing.passes))
+                    counter.add(run.outputs(part, batch, tensors), batch.where)
+                    run.counted(batch, len(sizing.passes))
     finally:
         counter.close()
-    return derive_histograms(counter.tallies, run.plan, run.padding)
+    return derive_histograms(counter.tallies, run.plan)
 
 
 def _tensorrt(run: _Run, sizing: Sizing, grid: TensorRTGrid) -> tuple[str, dict[str, TensorRTHistogram]]:
     counter = TensorRTCounter(run.plan.counted, batch=grid.batch)
     order = hashlib.blake2b(digest_size=16)
     for number, tensors in enumerate(sizing.passes):
-        with run.engine.restrict(tensors) as part:
+        with run.engine_for(tensors) as part:
             for index, batch in enumerate(ordered_batches(run.batches(number), grid.batch)):
                 if number == 0:
                     for value in batch.inputs.values():
@@ -163,8 +165,7 @@ def _tensorrt(run: _Run, sizing: Sizing, grid: TensorRTGrid) -> tuple[str, dict[
                     for piece in parts(batch, sizing.batch):
                         counter.measure(run.outputs(part, piece, tensors), piece.where)
                 for piece in parts(batch, sizing.batch):
-                    outputs = run.outputs(part, piece, tensors)
-                    counter.add(outputs, piece.where)
-                    run.counted(piece, outputs, len(sizing.passes))
+                    counter.add(run.outputs(part, piece, tensors), piece.where)
+                    run.counted(piece, len(sizing.passes))
     name = f"tensorrt, batch {grid.batch}, order blake2b:{order.hexdigest()}"
-    return name, derive_tensorrt(counter.histograms, run.plan, run.padding)
+    return name, derive_tensorrt(counter.histograms, run.plan)

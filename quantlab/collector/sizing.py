@@ -10,7 +10,7 @@ from quantlab.engines.engine import Engine, free_sizes
 from quantlab.errors import InputError
 from quantlab.numerics.arrays import AnyArray, Tensors
 
-LARGEST_BATCH = 8
+LARGEST_BATCH = 4
 """Larger batches measured no faster, and their activations leave the cache before they are counted."""
 
 

@@ -14,7 +14,7 @@ from quantlab.errors import InputError, MachineError
 from quantlab.graph.digest import digest
 from quantlab.graph.external_data import externalised, load_external
 from quantlab.graph.stored_tensors import PROTOBUF_LIMIT, check_light, light_copy, stored_bytes, stored_tensors
-from quantlab.graph.view import Graph
+from quantlab.graph.view import Graph, bodies
 from quantlab.graph.wire import is_cut_short, looks_like_onnx
 
 OLDEST_OPSET, NEWEST_OPSET = 11, 23
@@ -68,10 +68,13 @@ def load_model(source: str | os.PathLike[str] | onnx.ModelProto | Model) -> Mode
         path = Path(source)
         proto = _read(path)
     what = f"'{path}'" if path else "The model"
-    _check_content(proto, what)
-    load_external(proto, path.parent if path else None)
-    _check_graph(proto, what)
-    return Model(proto, path, digest(proto))
+    try:
+        _check_content(proto, what)
+        load_external(proto, path.parent if path else None)
+        _check_graph(proto, what)
+        return Model(proto, path, digest(proto))
+    except UnicodeDecodeError as error:  # protobuf notices only when a name is read
+        raise InputError(f"{what} holds names that are not text: download or export it again.") from error
 
 
 def write_model(
@@ -166,15 +169,25 @@ def _check_graph(proto: onnx.ModelProto, what: str) -> None:
     light = light_copy(proto)
     if _heavy(light):
         return  # constants inside nodes beyond what the checker can serialize
-    nodes = Graph(proto).nodes
     _check_every_input_is_written(light, what)
-    del light.graph.node[:]
-    light.graph.node.extend(nodes)  # in topological order, which runtimes do not ask for and the checker does
+    _check_declared_types(light.graph, what)
+    reason = _refused(light)
+    if "topologically sorted" in reason:  # runtimes do not ask for an order
+        nodes = [*Graph(light).nodes]
+        del light.graph.node[:]
+        light.graph.node.extend(nodes)
+        reason = _refused(light)
+    if reason:
+        raise InputError(f"{what} is not a valid ONNX model ({reason}): export it again.")
+
+
+def _refused(light: onnx.ModelProto) -> str:
+    """Return why the ONNX checker refuses a model, in one line; empty if it does not."""
     try:
         check_light(light)
     except onnx.checker.ValidationError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"{what} is not a valid ONNX model ({reason}): export it again.") from error
+        return str(error).strip().splitlines()[0]
+    return ""
 
 
 def _check_every_input_is_written(light: onnx.ModelProto, what: str) -> None:
@@ -193,6 +206,19 @@ def _check_every_input_is_written(light: onnx.ModelProto, what: str) -> None:
             raise InputError(
                 f"{what} is not a valid ONNX model (nothing writes its output '{output.name}'): export it again."
             )
+
+
+def _check_declared_types(graph: onnx.GraphProto, what: str) -> None:
+    """Refuse element types that ONNX does not have, in bodies too: shape inference breaks on them."""
+    for info in (*graph.input, *graph.output, *graph.value_info):
+        if info.type.tensor_type.elem_type not in onnx.TensorProto.DataType.values():
+            raise InputError(
+                f"{what} is not a valid ONNX model (tensor '{info.name}' has the element type "
+                f"{info.type.tensor_type.elem_type}, which is unknown to onnx {onnx.__version__}): export it again."
+            )
+    for node in graph.node:
+        for body in bodies(node):
+            _check_declared_types(body, what)
 
 
 def _refuse_heavy_nodes(light: onnx.ModelProto, limit: int) -> None:

@@ -91,6 +91,8 @@ def _nothing_matches(pattern: str, graph: Graph) -> str:
         )
     if graph.is_constant(pattern):
         return f"Tensor '{pattern}' is a constant, and only activations are observed: weights need no data."
-    near = difflib.get_close_matches(pattern, graph.float_activations(), n=3, cutoff=0.5)
-    hint = f"near matches are {', '.join(map(repr, near))}" if near else "list the names with `quantlab lint` or Netron"
-    return f"No float activation of the model matches '{pattern}': {hint}."
+    activations = graph.float_activations()
+    near = difflib.get_close_matches(pattern, activations, n=3, cutoff=0.5)
+    hint = "near matches are" if near else f"it has {len(activations)}, the first are"
+    listed = ", ".join(map(repr, near or activations[:3]))
+    return f"No float activation of the model matches '{pattern}': {hint} {listed}."

@@ -44,6 +44,11 @@ class Tally:
     low: float = float("nan")
     high: float = float("nan")
 
+    @property
+    def total(self) -> int:
+        """Number of values, whatever they are."""
+        return int(self.slots.sum()) + self.zeros + self.nan + self.negative_infinite + self.positive_infinite
+
     def add(self, values: AnyArray, lanes: AnyArray | None = None) -> None:
         """Count every element; anything but float32 is converted first (float64 rounds to nearest even).
 
@@ -75,7 +80,6 @@ class Tally:
         self.negative_infinite += int(np.count_nonzero(np.isneginf(flat)))
         self.positive_infinite += int(np.count_nonzero(np.isposinf(flat)))
         return flat[np.isfinite(flat)]
-
 
     def padded(self, zeros: int) -> "Tally":
         """Return the count of the same values and this many zeros."""

@@ -20,9 +20,9 @@ def plot(histogram: "Histogram", *methods: Any, ax: "Axes | None" = None) -> "Ax
     ax
         Where to draw; a new figure by default.
     """
-    from matplotlib import pyplot
+    from matplotlib import pyplot as plt
 
-    axes = ax if ax is not None else pyplot.subplots(figsize=(7, 3.2), layout="constrained")[1]
+    axes = ax if ax is not None else plt.subplots(figsize=(7, 3.2), layout="constrained")[1]
     edges = histogram.edges()
     density = histogram.magnitudes()[1:] / np.diff(edges[1:])
     axes.stairs(density, edges[1:], fill=True, alpha=0.5, color="tab:blue")
