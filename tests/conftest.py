@@ -1,4 +1,4 @@
-"""Fixtures that every part's tests share."""
+"""Shared fixtures, and the rule that a skip needs a known reason."""
 
 from __future__ import annotations
 
@@ -7,13 +7,37 @@ from pathlib import Path
 
 import pytest
 
+ALLOWED_SKIPS = ("needs the reference material: set QUANTLAB_REFERENCE to its folder",)
+"""Reasons for which a test may be skipped; any other skip fails the run where CI is set."""
+
 
 @pytest.fixture(scope="session")
 def reference() -> Path:
-    """The folder of reference material (models, data, recorded results), too large to ship."""
+    """The folder of the reference material (models, images, golden files)."""
     folder = os.environ.get("QUANTLAB_REFERENCE")
     if not folder:
-        pytest.skip("QUANTLAB_REFERENCE is unset: it names the folder of reference material")
+        pytest.skip(ALLOWED_SKIPS[0])
     if not Path(folder).is_dir():
         pytest.fail(f"QUANTLAB_REFERENCE names '{folder}', which is not a folder")
     return Path(folder).resolve()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name what could not run in the last lines."""
+    reasons = _skip_reasons(terminalreporter)
+    for reason in sorted(set(reasons)):
+        terminalreporter.write_line(f"NOT RUN: {reasons.count(reason)} tests, because: {reason}")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail in CI on a skip for an unknown reason."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("CI") and isinstance(reporter, pytest.TerminalReporter):
+        unknown = [reason for reason in _skip_reasons(reporter) if reason not in ALLOWED_SKIPS]
+        if unknown and session.exitstatus == 0:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _skip_reasons(reporter: pytest.TerminalReporter) -> list[str]:
+    skipped = reporter.stats.get("skipped", [])
+    return [str(report.longrepr[2]).removeprefix("Skipped: ") for report in skipped]

@@ -1,0 +1,1 @@
+"""FP32 beside INT8: task metrics, tensor errors, latency."""

@@ -1,0 +1,191 @@
+"""Errors of inner tensors: what a tensor's own quantization costs, and what has come together by then."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from quantlab.calibration.scale_table import ScaleTable
+from quantlab.comparison.exact_sums import ExactErrorSums
+from quantlab.comparison.sample_sums import blocks
+from quantlab.data.batch import Batch, checked_batch_size
+from quantlab.engines.engine import Engine
+from quantlab.errors import InputError
+from quantlab.numerics.affine import QuantParams, fake_quantize
+from quantlab.numerics.arrays import AnyArray, Tensors
+from quantlab.numerics.error_sums import ErrorSums
+
+
+@dataclass(frozen=True, slots=True)
+class TensorError:
+    """How far one tensor of the INT8 network is from FP32's.
+
+    Attributes
+    ----------
+    tensor
+        The name in the user's model.
+    accumulated
+        The tensor in the INT8 graph against FP32's: its own noise is not in it yet where the graph goes on to
+        `x_quantized` and `x_dequantized`, that of everything before it is.
+    own
+        DQ(Q(x)) of FP32's x against x; None without a scale.
+    left_out
+        Samples with NaN or infinity, which are in neither.
+    """
+
+    tensor: str
+    accumulated: ErrorSums
+    own: ErrorSums | None = None
+    left_out: int = 0
+
+    @property
+    def sqnr_db(self) -> float:
+        """The accumulated signal-to-noise ratio, in dB."""
+        return self.accumulated.sqnr_db
+
+    @property
+    def cosine(self) -> float:
+        """The accumulated cosine, −1 … 1."""
+        return self.accumulated.cosine
+
+    @property
+    def max_error(self) -> float:
+        """The largest accumulated error, in the tensor's unit."""
+        return self.accumulated.largest
+
+    @property
+    def own_sqnr_db(self) -> float | None:
+        """The signal-to-noise ratio of DQ(Q(x)), in dB."""
+        return self.own.sqnr_db if self.own else None
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSums:
+    """The sums behind a `TensorError`, over any samples."""
+
+    accumulated: ExactErrorSums
+    own: ExactErrorSums | None = None
+
+    @classmethod
+    def of(
+        cls, tensor: str, exact: AnyArray, got: AnyArray, *, samples: int, params: QuantParams | None = None
+    ) -> "TensorSums":
+        """Return the sums over one batch.
+
+        Raises
+        ------
+        InputError
+            When the shapes differ, or the scales do not fit the tensor's channels.
+        """
+        if exact.shape != got.shape:
+            raise InputError(f"Tensor «{tensor}» is {list(exact.shape)} in FP32 and {list(got.shape)} in INT8.")
+        accumulated = ExactErrorSums.of(exact, got, samples)
+        return cls(accumulated, None if params is None else _own(tensor, exact, params, samples))
+
+    def merge(self, other: "TensorSums") -> "TensorSums":
+        """Return the sums over both sets of samples."""
+        own = self.own.merge(other.own) if self.own and other.own else None
+        return TensorSums(self.accumulated.merge(other.accumulated), own)
+
+    def error(self, tensor: str) -> TensorError:
+        """Return the sums rounded to floats."""
+        own = self.own.total if self.own else None
+        return TensorError(tensor, self.accumulated.total, own, self.accumulated.left_out)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TensorProbe:
+    """Two engines that show inner tensors; they run beside those that are scored, on the same batches.
+
+    They are engines of their own, since a runtime fuses less when it must show inner tensors, and then scores and
+    times differ.
+
+    Attributes
+    ----------
+    fp32, int8
+        Engines over the same two networks with inner tensors as outputs.
+    tensors
+        Which to compare, by their names in the user's model; None takes all that both engines show.
+    table
+        Scales for `own`; None leaves it out.
+    batch
+        Samples that the engines get at a time, to save memory; None is as many as the data's batches have.
+    """
+
+    fp32: Engine
+    int8: Engine
+    tensors: tuple[str, ...] | None = None
+    table: ScaleTable | None = None
+    batch: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.batch is not None:
+            checked_batch_size(self.batch)
+        shown = _shown(self.fp32), _shown(self.int8)
+        for side, names in zip(("FP32", "INT8"), shown, strict=True):
+            missing = [tensor for tensor in self.tensors or () if tensor not in names]
+            if missing:
+                raise InputError(
+                    f"The {side} engine does not show {_listed(missing)}: open it with these tensors exposed."
+                )
+        if not set(shown[0]) & set(shown[1]):
+            raise InputError("The two engines of the probe show no tensor of the same name: expose the same ones.")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The tensors compared, in the FP32 engine's order where none were named."""
+        shown = _shown(self.int8)
+        return tuple(name for name in _shown(self.fp32) if name in shown) if self.tensors is None else self.tensors
+
+    def measure(self, batch: Batch) -> dict[str, TensorSums]:
+        """Return the sums over one batch; one engine batch is in memory at a time.
+
+        Raises
+        ------
+        InputError
+            When the engines refuse the batch, or a tensor's shape or channels do not fit.
+        """
+        found: dict[str, TensorSums] = {}
+        for part in _parts(batch, self.batch):
+            new = self._sums(self.fp32.run(part), self.int8.run(part), part.samples)
+            found = {name: found[name].merge(sums) if name in found else sums for name, sums in new.items()}
+        return found
+
+    def _sums(self, exact: Tensors, got: Tensors, samples: int) -> dict[str, TensorSums]:
+        one, two = _shown(self.fp32), _shown(self.int8)
+        return {
+            name: TensorSums.of(name, exact[one[name]], got[two[name]], samples=samples, params=self._params(name))
+            for name in self.names
+        }
+
+    def _params(self, tensor: str) -> QuantParams | None:
+        return self.table[tensor].params if self.table is not None and tensor in self.table else None
+
+
+def _own(tensor: str, values: AnyArray, params: QuantParams, samples: int) -> ExactErrorSums:
+    axis, channels = params.axis, params.scale.size
+    if axis is not None and (not 0 < axis < values.ndim or values.shape[axis] != channels):
+        raise InputError(
+            f"Tensor «{tensor}» is {list(values.shape)}, but its table has {channels} scales along axis {axis}: "
+            "the table is of another model."
+        )
+    total = ExactErrorSums()
+    for block, count in blocks(values, samples):  # quantizing needs several copies
+        total = total.merge(ExactErrorSums.of(block, fake_quantize(block, params), count))
+    return total
+
+
+def _parts(batch: Batch, size: int | None) -> Iterator[Batch]:
+    if size is None or batch.samples <= size:
+        yield batch
+        return
+    for start in range(0, batch.samples, size):
+        yield Batch({name: values[start : start + size] for name, values in batch.items()})
+
+
+def _shown(engine: Engine) -> Mapping[str, str]:
+    """Return the user's name of each output → the engine's."""
+    return {engine.names.get(name, name): name for name in engine.outputs}
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(f"«{name}»" for name in names[:5]) + more
