@@ -15,7 +15,7 @@ from quantlab.collector.counters import TallyCounter, TensorRTCounter
 from quantlab.collector.deriving import Plan, derive_histograms, derive_tensorrt, plan_counting
 from quantlab.collector.sizing import Sizing, measure
 from quantlab.data.batch import Batch, Dataset
-from quantlab.data.stream import Stream, stream
+from quantlab.data.stream import Stream, as_dataset
 from quantlab.engines.engine import Engine
 from quantlab.errors import InputError
 from quantlab.numerics.arrays import Tensors
@@ -81,7 +81,7 @@ def collect(
         For NaN or infinity, batches that do not fit the model, or no data at all.
     """
     settings = options or CollectOptions()
-    data = batches if isinstance(batches, Dataset) else stream(batches)
+    data = as_dataset(batches)
     plan = plan_counting(engine, tensorrt=grid is not None)
     run = _Run(engine, data, plan, settings)
     sizing = measure(engine, plan.counted, run.first, settings.budget)

@@ -1,13 +1,11 @@
 """Batches with their labels, whatever they come from."""
 
-import inspect
 from collections.abc import Collection, Iterable, Iterator
-from typing import cast
 
 import numpy as np
 
 from quantlab.data.batch import Batch, Dataset
-from quantlab.data.stream import Stream, stream
+from quantlab.data.stream import Stream, as_dataset
 from quantlab.errors import InputError
 from quantlab.numerics.arrays import AnyArray, Tensors
 
@@ -29,7 +27,7 @@ class LabelledBatches:
     """
 
     def __init__(self, data: Dataset | Iterable[Tensors], labels: AnyArray | None) -> None:
-        self.data: Dataset = cast("Dataset", data) if _is_dataset(data) else stream(data)
+        self.data: Dataset = as_dataset(data)
         self._labels = None if labels is None else np.asarray(labels)
         self.total = None if isinstance(self.data, Stream) else len(self.data)
         if self.total is not None:
@@ -59,8 +57,3 @@ class LabelledBatches:
             raise InputError(
                 f"There are labels of shape {list(self._labels.shape)} for {samples} samples: give one a sample."
             )
-
-
-def _is_dataset(data: object) -> bool:
-    """Return whether the data say what they are; asked of the class, since a stream knows it only after one pass."""
-    return inspect.getattr_static(data, "identity", None) is not None and hasattr(data, "__iter__")

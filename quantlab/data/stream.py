@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from quantlab.calibration.provenance import DataIdentity
-from quantlab.data.batch import Batch
+from quantlab.data.batch import Batch, Dataset
 from quantlab.data.fingerprint import hash_batch, identify
 from quantlab.errors import InputError, UsageError
 from quantlab.numerics.arrays import AnyArray
@@ -140,6 +140,12 @@ def stream(source: Batches, *, name: str | None = None) -> Stream:
         raise UsageError(f"A stream needs an iterable of {{input name: array}} or a function, not {_kind(source)}.")
     function = getattr(source, "__name__", "")
     return Stream(source, name or (function if function.isidentifier() else "stream"))
+
+
+def as_dataset(batches: Any) -> Dataset:
+    """Return a data set as it is, and anything else as a stream."""
+    # isinstance(…, Dataset) would ask a stream for its identity, which it does not know before its first pass.
+    return batches if hasattr(type(batches), "identity") else stream(batches)
 
 
 def _is_iterable(source: object) -> bool:
