@@ -57,6 +57,8 @@ def calibrate(
 
 def _row(tensor: str, histogram: Histogram | TensorRTHistogram, method: Any, scheme: Scheme, shape: Any) -> Scale:
     if isinstance(histogram, TensorRTHistogram):
+        if not histogram.counts.any():
+            raise InputError(f"Tensor «{tensor}» has no values: no sample reached it.")
         chosen, observed = (
             method(histogram),
             Range(-histogram.amax if histogram.negative else 0.0, histogram.amax),

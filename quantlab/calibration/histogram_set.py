@@ -51,10 +51,10 @@ class HistogramSet(Mapping[str, "Histogram | TensorRTHistogram"]):
             When the tensors differ, the same samples were counted twice, or the grid depends on order.
         """
         mine, theirs = self.provenance, other.provenance
-        for name in ("model", "grid", "versions"):
+        for name, several in (("model", "models"), ("grid", "grids"), ("versions", "versions")):
             if getattr(mine, name) != getattr(theirs, name):
                 raise StaleError(
-                    f"Histograms of two {name}s cannot be merged: {getattr(mine, name)} and {getattr(theirs, name)}."
+                    f"Histograms of two {several} cannot be merged: {getattr(mine, name)} and {getattr(theirs, name)}."
                 )
         if set(self) != set(other):
             raise InputError(f"The two histogram sets cover different tensors: {sorted(set(self) ^ set(other))[:5]}.")

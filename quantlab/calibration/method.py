@@ -23,6 +23,11 @@ def within_observed(histogram: Histogram, threshold: float) -> Range:
     return Range(max(min(histogram.low, 0.0), -threshold), min(max(histogram.high, 0.0), threshold))
 
 
+def all_zero(histogram: Histogram) -> bool:
+    """Tell whether no value is in a bin: there is nothing to choose, and all that was observed is covered."""
+    return not histogram.counts.any()
+
+
 def log_linear(histogram: object, method: object) -> Histogram:
     """Return the histogram if the method can read it.
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from math import isfinite
 from typing import Any
 
 from quantlab.calibration.ranges import Range
@@ -30,8 +31,8 @@ class Fixed:
     high: float
 
     def __post_init__(self) -> None:
-        if not self.low <= self.high:
-            raise UsageError(f"A fixed range has its lower bound first, not ({self.low}, {self.high}).")
+        if not (isfinite(self.low) and isfinite(self.high) and self.low <= self.high):
+            raise UsageError(f"A fixed range has finite bounds, its lower bound first, not ({self.low}, {self.high}).")
 
     def __call__(self, _histogram: object, /) -> Range:
         """Return the range."""

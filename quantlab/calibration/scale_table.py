@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Role: TypeAlias = Literal["activation", "weight", "unknown"]
+ROLES = ("activation", "weight", "unknown")
+_MIDDLE = {"int8": 0, "uint8": 128}
+
 Shape: TypeAlias = tuple[int | str | None, ...]
 
 
@@ -74,15 +77,31 @@ class Scale:
         for value in self.scale:
             if not (np.isfinite(value) and value > 0):
                 raise InputError(f"{where} has the scale {value}; a scale must be finite and > 0.")
-            if float(np.float32(value)) != value:
+            if value > float(np.finfo(np.float32).max) or float(np.float32(value)) != value:
                 raise InputError(f"{where} has the scale {value!r}, which is no float32.")
         if self.dtype not in LIMITS or self.scheme not in ("symmetric", "affine"):
             raise InputError(
                 f"{where} has dtype «{self.dtype}» and scheme «{self.scheme}»; int8 or uint8, symmetric or affine are known."
             )
+        if self.role not in ROLES:
+            raise InputError(f"{where} has the role «{self.role}»; the known ones are {', '.join(ROLES)}.")
         low, high = LIMITS[self.dtype]
         if any(not low <= z <= high for z in self.zero_point):
             raise InputError(f"{where} has a zero point outside {self.dtype}'s [{low}, {high}]: {self.zero_point}.")
+        if self.scheme == "symmetric" and set(self.zero_point) != {_MIDDLE[self.dtype]}:
+            raise InputError(
+                f"{where} is symmetric {self.dtype}, whose zero point is {_MIDDLE[self.dtype]}, not {self.zero_point}."
+            )
+        self._check_channels(where)
+
+    def _check_channels(self, where: str) -> None:
+        if self.axis is None or self.shape is None:
+            return
+        if not -len(self.shape) <= self.axis < len(self.shape):
+            raise InputError(f"{where} of shape {list(self.shape)} has no axis {self.axis}.")
+        channels = self.shape[self.axis]
+        if isinstance(channels, int) and channels != len(self.scale):
+            raise InputError(f"{where} has {len(self.scale)} scales for the {channels} channels of axis {self.axis}.")
 
     @classmethod
     def of(cls, tensor: str, params: QuantParams, **known: object) -> Self:
@@ -159,7 +178,8 @@ class ScaleTable(Mapping[str, Scale]):
 
     def with_rows(self, rows: Iterable[Scale]) -> "ScaleTable":
         """Return a table in which these rows replace those of the same tensor, or follow at the end."""
-        new = {row.tensor: row for row in rows}
+        given = tuple(rows)
+        new = {row.tensor: row for row in ScaleTable(given).rows}  # refuses a tensor given twice
         kept = tuple(new.pop(row.tensor, row) for row in self.rows)
         return replace(self, rows=kept + tuple(new.values()))
 
@@ -184,6 +204,8 @@ class ScaleTable(Mapping[str, Scale]):
         """
         rows = []
         for row in self._matching(pattern):
+            if row.role == "weight":
+                continue
             scheme = Symmetric(row.dtype) if row.scheme == "symmetric" else Affine(row.dtype)
             known = {"role": row.role, "shape": row.shape, "observed": row.observed, "scheme": row.scheme}
             rows.append(Scale.of(row.tensor, scheme.params(chosen), chosen=chosen, method=reason, **known))

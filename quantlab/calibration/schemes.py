@@ -6,11 +6,14 @@ from typing import TypeAlias
 import numpy as np
 
 from quantlab.calibration.ranges import Range
-from quantlab.errors import UsageError
+from quantlab.errors import InputError, UsageError
 from quantlab.numerics.affine import LIMITS, IntegerType, QuantParams
 
 SMALLEST_SCALE = float(np.finfo(np.float32).tiny)
 """Smallest normal float32: a scale of 0 or a subnormal one makes an engine refuse the model."""
+
+LARGEST_SCALE = float(np.nextafter(np.float32(np.finfo(np.float32).max / 127), np.float32(0)))
+"""Largest scale of which 127 steps are still a float32."""
 
 UNUSED_SCALE = float(np.float32(1 / 127))
 """Scale of a tensor or channel that is 0 throughout: any positive scale is exact, and TensorRT refuses 0."""
@@ -63,5 +66,9 @@ def _check(dtype: str) -> None:
 
 
 def _params(scale: float, zero_point: int, dtype: IntegerType) -> QuantParams:
-    safe = UNUSED_SCALE if scale == 0 else max(scale, SMALLEST_SCALE)
+    if scale > 1.01 * LARGEST_SCALE:
+        raise InputError(
+            f"A step of {scale:.3g} is needed, whose multiples exceed float32; no integer can stand for that range."
+        )
+    safe = UNUSED_SCALE if scale == 0 else min(max(scale, SMALLEST_SCALE), LARGEST_SCALE)
     return QuantParams(np.array(safe, np.float32), np.array(zero_point, np.int64), dtype)

@@ -5,7 +5,7 @@ from typing import Protocol
 
 import numpy as np
 
-from quantlab.calibration.schemes import SMALLEST_SCALE, UNUSED_SCALE
+from quantlab.calibration.schemes import LARGEST_SCALE, SMALLEST_SCALE, UNUSED_SCALE
 from quantlab.errors import InputError
 from quantlab.numerics.arrays import F32, AnyArray
 
@@ -28,11 +28,13 @@ class MaxAbs:
         Raises
         ------
         InputError
-            When the weight holds NaN or infinity.
+            When the weight holds NaN or infinity, or has no such axis.
         """
-        if not np.all(np.isfinite(weight)):
-            raise InputError("A weight holds NaN or infinity; it cannot be quantized.")
+        if axis is not None and not -weight.ndim <= axis < weight.ndim:
+            raise InputError(f"A weight of shape {list(weight.shape)} has no axis {axis}.")
         magnitudes = np.abs(weight.astype(np.float64))
+        if not np.all(magnitudes <= np.finfo(np.float32).max):
+            raise InputError("A weight holds NaN or infinity, or more than float32 can; it cannot be quantized.")
         others = None if axis is None else tuple(i for i in range(weight.ndim) if i != axis % weight.ndim)
         scales = magnitudes.max(axis=others, initial=0.0) / 127
-        return np.where(scales == 0, UNUSED_SCALE, np.maximum(scales, SMALLEST_SCALE)).astype(np.float32)
+        return np.where(scales == 0, UNUSED_SCALE, np.clip(scales, SMALLEST_SCALE, LARGEST_SCALE)).astype(np.float32)

@@ -35,6 +35,10 @@ class QuantParams:
     axis: int | None = None
 
     def __post_init__(self) -> None:
+        if self.dtype not in LIMITS:
+            raise InputError(f"Tensors are quantized to int8 or uint8, not to {self.dtype}.")
+        if self.scale.dtype != np.float32:
+            raise InputError(f"A scale is float32, not {self.scale.dtype}.")
         low, high = LIMITS[self.dtype]
         if self.scale.shape != self.zero_point.shape or self.scale.ndim != (self.axis is not None):
             raise InputError("Scale and zero point must have one shape: () without an axis, [channels] with one.")
@@ -51,7 +55,8 @@ def quantize(values: AnyArray, params: QuantParams) -> AnyArray:
     """
     scale, zero_point = _along(params, np.ndim(values))
     low, high = LIMITS[params.dtype]
-    steps = np.rint(np.asarray(values, np.float32) / scale)
+    with np.errstate(over="ignore"):  # what overflows float32 saturates, as any large value does
+        steps = np.rint(np.asarray(values, np.float32) / scale)
     return np.clip(np.nan_to_num(steps, nan=0.0) + zero_point, low, high).astype(params.dtype)
 
 

@@ -54,7 +54,8 @@ class Tally:
 
         `lanes` from `new_lanes()` saves an allocation a call; it comes back all zero.
         """
-        flat = np.ascontiguousarray(values, dtype=np.float32).ravel()
+        with np.errstate(over="ignore"):  # a float64 beyond float32's range is counted as infinite
+            flat = np.ascontiguousarray(values, dtype=np.float32).ravel()
         if flat.size == 0:
             return
         lanes = new_lanes() if lanes is None else lanes
@@ -91,18 +92,20 @@ class Tally:
     def clipped(self, low: float, high: float) -> "Tally":
         """Return the count of min(max(x, low), high); exact where `can_clip(low, high)`."""
         slots = self.slots.copy()
-        above = _gathered(slots[:HALF], high) + self.positive_infinite * np.isfinite(high)
-        below = _gathered(slots[HALF:], -low) + self.negative_infinite * np.isfinite(low)
+        from_above = self.positive_infinite if np.isfinite(high) else 0
+        from_below = self.negative_infinite if np.isfinite(low) else 0
+        above = _gathered(slots[:HALF], high) + from_above
+        below = _gathered(slots[HALF:], -low) + from_below
         _put(slots[:HALF], high, above)
         _put(slots[HALF:], -low, below)
-        first = low if self.negative_infinite and np.isfinite(low) else self.low
-        last = high if self.positive_infinite and np.isfinite(high) else self.high
+        ends = [self.low, self.high, *([low] if from_below else []), *([high] if from_above else [])]
+        first, last = float(np.fmin.reduce(ends)), float(np.fmax.reduce(ends))
         return replace(
             self,
             slots=slots,
-            zeros=self.zeros + above * (high == 0) + below * (low == 0),
-            negative_infinite=0 if np.isfinite(low) else self.negative_infinite,
-            positive_infinite=0 if np.isfinite(high) else self.positive_infinite,
+            zeros=self.zeros + (above if high == 0 else 0) + (below if low == 0 else 0),
+            negative_infinite=self.negative_infinite - from_below,
+            positive_infinite=self.positive_infinite - from_above,
             low=float(np.minimum(np.maximum(first, low), high)) + 0.0,
             high=float(np.minimum(np.maximum(last, low), high)) + 0.0,
         )
@@ -114,6 +117,8 @@ def can_clip(low: float, high: float) -> bool:
 
 
 def _at_edge(bound: float) -> bool:
+    if np.isfinite(bound) and bound > float(np.finfo(np.float32).max):
+        return False
     bits = int(np.float32(bound).view(np.uint32))
     return float(np.float32(bound)) == bound and bits & ((1 << SHIFT) - 1) == 0
 

@@ -36,12 +36,16 @@ class Dialect:
         Which of several equal candidates wins.
     offset
         The threshold is (bins kept + offset) · width.
+    empty
+        A candidate that keeps no value at all: «never» wins, or «wins», as it does in a program that passes SciPy's NaN
+        to numpy.argmin.
     """
 
     first_bin: Literal["kept", "copied"]
     last: Literal["all", "all but one"]
     tie: Literal["first", "last"]
     offset: float
+    empty: Literal["never", "wins"] = "never"
 
 
 DIALECTS: dict[str, Dialect] = {
@@ -49,7 +53,7 @@ DIALECTS: dict[str, Dialect] = {
     "quantlab": Dialect("kept", "all", "last", 0.0),
     "gtc2017": Dialect("kept", "all but one", "first", 0.5),
     "tensorrt": Dialect("copied", "all", "first", 0.5),
-    "pytorch-quantization": Dialect("copied", "all", "last", 0.0),
+    "pytorch-quantization": Dialect("copied", "all", "last", 0.0, "wins"),
 }
 DIALECT_NAMES = (*DIALECTS, "mxnet")
 
@@ -121,8 +125,11 @@ def _curve(counts: I64, width: float, dialect: Dialect) -> DivergenceCurve:
     stop = counts.size if dialect.last == "all" else max(counts.size - 1, LEVELS)
     kept = np.arange(LEVELS, stop + 1)
     divergences = _all_divergences(counts, kept)
-    least = np.nanmin(divergences) if np.isfinite(divergences).any() else np.inf
-    for i in np.flatnonzero(divergences <= least + _NEAR):
+    if dialect.empty == "never":
+        divergences[np.isnan(divergences)] = np.inf
+    if not np.isfinite(divergences).any():  # nothing to choose by: keep everything
+        return DivergenceCurve(kept, _thresholds(kept, dialect.offset, width), divergences, kept.size - 1)
+    for i in np.flatnonzero(divergences <= np.nanmin(divergences) + _NEAR):
         divergences[i] = _divergence(counts, int(kept[i]))
     return DivergenceCurve(
         kept, _thresholds(kept, dialect.offset, width), divergences, _least(divergences, dialect.tie)

@@ -25,9 +25,10 @@ def plot(histogram: "Histogram", *methods: Any, ax: "Axes | None" = None) -> "Ax
     axes = ax if ax is not None else plt.subplots(figsize=(7, 3.2), layout="constrained")[1]
     edges = histogram.edges()
     density = histogram.magnitudes()[1:] / np.diff(edges[1:])
-    axes.stairs(density, edges[1:], fill=True, alpha=0.5, color="tab:blue")
-    axes.set_yscale("log")
-    axes.set_xlim(0, max(histogram.amax * 1.05, edges[1]))
+    if density.any():
+        axes.stairs(density, edges[1:], fill=True, alpha=0.5, color="tab:blue")
+        axes.set_yscale("log")
+        axes.set_xlim(0, histogram.amax * 1.05)
     for i, method in enumerate(methods):
         axes.axvline(method(histogram).amax, color=f"C{i + 1}", label=f"{method!r}: {method(histogram).amax:.4g}")
     if methods:

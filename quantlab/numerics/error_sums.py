@@ -42,7 +42,7 @@ class ErrorSums:
         if np.shape(exact) != np.shape(got):
             raise InputError(f"Tensors of shapes {list(np.shape(exact))} and {list(np.shape(got))} cannot be compared.")
         x, y = exact.ravel().astype(np.float64), got.ravel().astype(np.float64)
-        gap = x - y
+        gap = np.subtract(x, y, out=np.zeros_like(x), where=x != y)  # equal infinities do not differ
         return cls(
             float(x @ x),
             float(y @ y),
@@ -59,7 +59,7 @@ class ErrorSums:
             self.other + other.other,
             self.cross + other.cross,
             self.noise + other.noise,
-            max(self.largest, other.largest),
+            float(np.maximum(self.largest, other.largest)),
             self.count + other.count,
         )
 
@@ -73,11 +73,14 @@ class ErrorSums:
         """Cosine of the angle between both tensors, −1 … 1; 1 if both are zero, 0 if one is."""
         if self.signal == 0 or self.other == 0:
             return float(self.signal == self.other)
-        return self.cross / float(np.sqrt(self.signal) * np.sqrt(self.other))
+        cosine = self.cross / float(np.sqrt(self.signal) * np.sqrt(self.other))
+        return min(max(cosine, -1.0), 1.0)
 
 
 def decibels(signal: float, noise: float) -> float:
-    """Return 10·log10(signal / noise): infinite for no noise, minus infinite for noise alone."""
+    """Return 10·log10(signal / noise): infinite for no noise, minus infinite for noise alone, NaN for NaN."""
+    if np.isnan(noise) or np.isnan(signal):
+        return float("nan")
     if noise == 0:
         return float("inf")
     return float(10 * np.log10(signal / noise)) if signal > 0 else float("-inf")

@@ -74,6 +74,7 @@ class Histogram:
             raise InputError(f"A histogram holds int64[2, {BINS}], not {self.counts.dtype}{list(self.counts.shape)}.")
         if not LOWEST_TOP <= self.top <= HIGHEST_TOP:
             raise InputError(f"A histogram's top octave lies in {LOWEST_TOP} … {HIGHEST_TOP}, not {self.top}.")
+        object.__setattr__(self, "counts", self.counts.copy())
         self.counts.flags.writeable = False
 
     @classmethod
@@ -151,6 +152,9 @@ class Histogram:
         running = np.concatenate([[0], np.cumsum(self.magnitudes())])
         wanted = np.arange(1, grid.bins + 1) * grid.width
         below = np.rint(np.interp(wanted, ends, running)).astype(np.int64)
+        last = int(np.searchsorted(self.edges(), self.amax, side="right")) - 1
+        if self.edges()[last] == self.amax:  # its bin holds the maximum alone, and edges belong to the bin above
+            below[wanted <= self.amax] = np.minimum(below[wanted <= self.amax], running[last])
         below[-1] = running[-1]
         counts = np.diff(below, prepend=0)
         counts[0] += self.zeros
@@ -180,7 +184,7 @@ class Histogram:
 def _apart(histogram: Histogram) -> tuple[str, ...]:
     """Return everything but the counts in a form in which NaN equals itself."""
     names = ("top", "zeros", "nan", "negative_infinite", "positive_infinite", "low", "high")
-    return tuple(repr(getattr(histogram, name)) for name in names)
+    return tuple(repr(float(getattr(histogram, name))) for name in names)
 
 
 def _paired(counts: I64, size: int) -> I64:

@@ -55,10 +55,20 @@ class TensorRTHistogram:
             raise InputError(
                 f"TensorRT's histogram holds int64[{BINS}], not {self.counts.dtype}{list(self.counts.shape)}."
             )
+        object.__setattr__(self, "counts", self.counts.copy())
+        self.counts.flags.writeable = False
 
     @classmethod
     def starting(cls, first_batch_amax: float, *, batch: int) -> "TensorRTHistogram":
-        """Return the empty histogram whose width the first batch's maximum fixes."""
+        """Return the empty histogram whose width the first batch's maximum fixes.
+
+        Raises
+        ------
+        InputError
+            For a maximum that is negative, NaN or infinite.
+        """
+        if not (np.isfinite(first_batch_amax) and first_batch_amax >= 0):
+            raise InputError(f"The first batch's largest magnitude cannot be {first_batch_amax}.")
         return cls(np.zeros(BINS, np.int64), first_batch_amax / BINS, 0.0, False, batch)
 
     def added(self, values: AnyArray) -> "TensorRTHistogram":
@@ -69,7 +79,8 @@ class TensorRTHistogram:
         InputError
             For NaN or infinity.
         """
-        flat = np.ascontiguousarray(values, dtype=np.float32).ravel()
+        with np.errstate(over="ignore"):
+            flat = np.ascontiguousarray(values, dtype=np.float32).ravel()
         if flat.size == 0:
             return self
         low, high = float(flat.min()), float(flat.max())

@@ -22,6 +22,7 @@ from tests.report.runs import (
     TUNING,
     comparison,
     histogram_set,
+    measured,
     metric,
     names,
     parts,
@@ -160,3 +161,11 @@ def test_identities_stay_apart_by_digest_not_by_name() -> None:
         "blake2b:77",
     ]
     assert EVALUATION.digest not in {row.identity.digest for row in build(parts(final=final, ort=None)).data}
+
+
+def test_scales_of_tensors_that_the_model_leaves_float_are_left_out() -> None:
+    floats = {"b": "inside one kernel: Conv + Relu", "c": "the name of an operator too"}
+    final = comparison(tensors=measured("ac"))
+    data = build(parts(floats=floats, final=final))
+    assert [row.name for row in data.tensors] == ["a", "c"]
+    assert (data.unused, data.methods[0].tensors) == (1, 2)

@@ -59,7 +59,10 @@ def test_the_verdict_and_the_key_numbers_are_those_of_the_data(data: ReportData,
     verdict = page.one("section", id="verdict")
     assert verdict.one("h2").text == "Pass"
     assert data.verdict.headline in verdict.text
-    tiles = {tile.one("dt").text: (tile.one("strong").text, tile.text) for tile in page.all("div", class_="tile")}
+    tiles = {
+        tile.one("dt").text: (tile.one("strong").text, " ".join(tile.text.split()))
+        for tile in page.all("div", class_="tile")
+    }
     assert tiles["INT8 top-1"][0] == "92.88 %"
     assert tiles["Drop, points"][0] == "0.12"
     assert "−0.18 … 0.42" in tiles["Drop, points"][1]
@@ -149,7 +152,7 @@ def test_real_data_get_none(page: Element) -> None:
 
 def test_hostile_names_are_text_and_nothing_else() -> None:
     plain = parse(render(build(parts(names(len(HOSTILE))))))
-    floats = {name: name for name in HOSTILE}
+    floats = {f"{name} (an operator)": name for name in HOSTILE}
     final = comparison(replace(EVALUATION, name=HOSTILE[0], preprocess={HOSTILE[0]: HOSTILE[1]}))
     flips = tuple(replace(final.flips[0], name=name) for name in HOSTILE)
     final = replace(final, agreement=replace(final.agreement, flips=flips))

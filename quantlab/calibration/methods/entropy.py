@@ -2,13 +2,16 @@
 
 from dataclasses import dataclass
 
-from quantlab.calibration.method import log_linear
+import numpy as np
+
+from quantlab.calibration.method import all_zero, log_linear, within_observed
 from quantlab.calibration.ranges import Range
 from quantlab.errors import UsageError
 from quantlab.numerics.divergence import DIALECT_NAMES, DivergenceCurve, divergence_curve
 from quantlab.numerics.histogram import Histogram, LinearGrid
 
-_BINS = {"mxnet": 4001}  # 8,001 signed bins fold to a middle one and 4,000 a side
+_BINS = 2048
+_MXNET_BINS = 8001
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +37,25 @@ class Entropy:
     def __call__(self, histogram: Histogram, /) -> Range:
         """Return (−T, T), or (0, T) if no negative value was seen; T never exceeds the observed maximum by a bin."""
         seen = log_linear(histogram, self)
-        if seen.amax == 0:
-            return Range(0.0, 0.0)
+        if all_zero(seen):
+            return within_observed(seen, seen.amax)
         curve = self.curve(seen)
         threshold = float(curve.thresholds[curve.best])
         return Range(-threshold if seen.low < 0 else 0.0, threshold)
 
     def curve(self, histogram: Histogram) -> DivergenceCurve:
         """Return every candidate threshold with its divergence."""
-        bins = _BINS.get(self.dialect, 2048)
-        width = histogram.amax / (bins if self.dialect != "mxnet" else bins - 0.5)
-        counts = histogram.rebin(LinearGrid(bins, width))
+        if self.dialect == "mxnet":
+            return self._mxnet_curve(histogram)
+        width = histogram.amax / _BINS
+        counts = histogram.rebin(LinearGrid(_BINS, width))
         if self.dialect == "quantlab":
             counts[0] -= histogram.zeros
+        return divergence_curve(counts, width, dialect=self.dialect)
+
+    def _mxnet_curve(self, histogram: Histogram) -> DivergenceCurve:
+        """Fold MXNet's signed bins: the middle one holds |x| < width / 2, a bin of |x| each further pair."""
+        width = 2 * histogram.amax / _MXNET_BINS
+        halves = histogram.rebin(LinearGrid(_MXNET_BINS, width / 2))
+        counts = np.concatenate([halves[:1], halves[1:].reshape(-1, 2).sum(axis=1)])
         return divergence_curve(counts, width, dialect=self.dialect)

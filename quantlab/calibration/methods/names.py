@@ -39,6 +39,8 @@ def parse_method(text: str) -> Any:
         key, equals, value = part.partition("=")
         if not equals:
             key, value = _FIRST.get(name, ""), key
+        if key.strip() in arguments:
+            raise UsageError(f"Method «{text}» names {key.strip() or 'its parameter'} twice.")
         arguments[key.strip()] = _number(text, value) if key.strip() in _NUMBERS else value.strip()
     try:
         return METHODS[name](**arguments)

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from quantlab.calibration.method import log_linear, within_observed
+from quantlab.calibration.method import all_zero, log_linear, within_observed
 from quantlab.calibration.ranges import Range
 from quantlab.errors import UsageError
 from quantlab.numerics.histogram import Histogram
@@ -40,8 +40,8 @@ class Percentile:
     def __call__(self, histogram: Histogram, /) -> Range:
         """Return the range about 0, cut to what was observed."""
         seen = log_linear(histogram, self)
-        if seen.amax == 0:
-            return Range(0.0, 0.0)
+        if all_zero(seen):
+            return within_observed(seen, seen.amax)
         zeros = seen.zeros if self.of == "all" else 0
         running = zeros + np.cumsum(seen.magnitudes())
         wanted = ceil(Fraction(str(self.p)) * int(running[-1]) / 100)

@@ -4,18 +4,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quantlab.calibration.method import log_linear, within_observed
+from quantlab.calibration.method import all_zero, log_linear, within_observed
 from quantlab.calibration.ranges import Range
 from quantlab.numerics.arrays import F64
-from quantlab.numerics.counting import PARTS
-from quantlab.numerics.histogram import FINE_OCTAVES, Histogram
+from quantlab.numerics.histogram import Histogram
 
 _LEVELS = 127
 
 
 @dataclass(frozen=True, slots=True)
 class SquaredError:
-    """The threshold with the least expected Σ(x − DQ(Q(x)))², over every fine bin edge and the maximum itself.
+    """The threshold with the least expected Σ(x − DQ(Q(x)))², over every bin edge and the maximum itself.
 
     A value beyond the threshold errs by its distance to it; one within by step²/12 in the mean, or by all of itself where it
     rounds to zero. Symmetric signed bytes are assumed: step = threshold / 127.
@@ -24,8 +23,8 @@ class SquaredError:
     def __call__(self, histogram: Histogram, /) -> Range:
         """Return the range about 0, cut to what was observed."""
         seen = log_linear(histogram, self)
-        if seen.amax == 0:
-            return Range(0.0, 0.0)
+        if all_zero(seen):
+            return within_observed(seen, seen.amax)
         thresholds, errors = squared_errors(seen)
         return within_observed(seen, float(thresholds[int(np.argmin(errors))]))
 
@@ -38,15 +37,15 @@ def squared_errors(histogram: Histogram) -> tuple[F64, F64]:
     first = counts * (start + stop) / 2
     second = counts * (start * start + start * stop + stop * stop) / 3
     count_to, first_to, second_to = (np.concatenate([[0.0], np.cumsum(x)]) for x in (counts, first, second))
-    fine = np.arange(counts.size - FINE_OCTAVES * PARTS, counts.size + 1)
-    t = edges[fine]
+    last = np.arange(1, counts.size + 1)
+    t = edges[last]
     # Σ(x − t)² over the tail, expanded so that one running sum serves every t.
     clipping = (
-        (second_to[-1] - second_to[fine])
-        - 2 * t * (first_to[-1] - first_to[fine])
-        + t**2 * (count_to[-1] - count_to[fine])
+        (second_to[-1] - second_to[last])
+        - 2 * t * (first_to[-1] - first_to[last])
+        + t**2 * (count_to[-1] - count_to[last])
     )
     step = t / _LEVELS
     lost = np.interp(step / 2, edges, second_to)
-    rounded = count_to[fine] - np.interp(step / 2, edges, count_to)
+    rounded = count_to[last] - np.interp(step / 2, edges, count_to)
     return t, clipping + lost + rounded * step**2 / 12

@@ -1,0 +1,105 @@
+"""The verdict in words: what INT8 keeps, and whether that is within the limit."""
+
+from quantlab.comparison.metric_score import MetricScore
+from quantlab.report import formats
+from quantlab.report.report_data import Score, Verdict
+
+_NOTHING = Verdict(
+    "none", "What INT8 costs was not measured.", "The scales exist; no comparison of INT8 with FP32 does."
+)
+
+
+def judge(score: Score | None, *, max_drop: float | None, random: bool) -> Verdict:
+    """Return the verdict on a score.
+
+    A drop above the limit fails. One below it passes; it passes with a warning while its interval reaches beyond the
+    limit, where INT8 gives NaN, or where random numbers had a say. Without a limit, or on a set that had a say in the
+    scales, nothing is judged.
+
+    Parameters
+    ----------
+    max_drop
+        What may be lost, in percentage points of the main metric.
+    random
+        Whether random numbers had a say in the scales or the score.
+    """
+    if score is None:
+        return _NOTHING
+    headline = _headline(score)
+    main = score.main
+    if max_drop is None or main is None or main.unit != "points":
+        return Verdict("warn" if random or score.nan else "none", headline, _unjudged(score, max_drop, random=random))
+    limit = f"the limit of {formats.number(max_drop)} points"
+    lost = formats.number(main.drop, 3)
+    if main.drop > max_drop:
+        return Verdict("fail", headline, f"The drop of {lost} points exceeds {limit}.")
+    doubts = [*_doubts(score, random=random), *_reach(main, max_drop)]
+    if doubts:
+        return Verdict("warn", headline, f"The drop of {lost} points is within {limit}, but {', and '.join(doubts)}.")
+    return Verdict("pass", headline, f"The drop of {lost} points and its whole interval are within {limit}.")
+
+
+def _headline(score: Score) -> str:
+    where = f"on {formats.count(score.samples)} samples of «{score.data}», {_ran(score)}"
+    main = score.main
+    if main is not None and main.unit == "points":
+        return f"INT8 keeps {formats.share(main.int8)} {main.name} of FP32's {formats.share(main.fp32)}: {_lost(main)} {where}."
+    if main is not None:
+        values = f"{formats.number(main.int8)} where FP32 has {formats.number(main.fp32)}"
+        interval = (
+            f"{_level(main)} of the loss {formats.number(main.interval.low)} … {formats.number(main.interval.high)}"
+        )
+        return f"INT8 has {main.name} {values} ({interval}) {where}."
+    if score.agreement is not None:
+        return (
+            f"INT8 gives FP32's answer for {formats.share(score.agreement)} {where}; there were no labels to score on."
+        )
+    if score.output_db is not None:
+        return f"INT8's outputs are FP32's to {formats.decibel(score.output_db)} dB {where}."
+    return f"INT8 ran {where}."
+
+
+def _lost(main: MetricScore) -> str:
+    if main.drop == 0:
+        what = "no drop"
+    else:
+        what = f"a {'drop' if main.drop > 0 else 'gain'} of {formats.points(abs(main.drop))} points"
+    interval = f"{formats.points(main.interval.low)} … {formats.points(main.interval.high)}"
+    return f"{what} ({_level(main)}{' of the drop' if main.drop <= 0 else ''} {interval})"
+
+
+def _level(main: MetricScore) -> str:
+    return f"{main.interval.level * 100:g} % interval"
+
+
+def _ran(score: Score) -> str:
+    return f"{'simulated' if 'unoptimized' in score.backend else 'run'} in {score.backend}"
+
+
+def _unjudged(score: Score, max_drop: float | None, *, random: bool) -> str:
+    doubts = _doubts(score, random=random)
+    also = f" Also, {', and '.join(doubts)}." if doubts else ""
+    if max_drop is None:
+        return f"No limit (max_drop) was given, so nothing is judged.{also}"
+    return (
+        f"The limit of {formats.number(max_drop)} points fits no metric that was measured, so nothing is judged.{also}"
+    )
+
+
+def _doubts(score: Score, *, random: bool) -> list[str]:
+    """Return what speaks against believing the score, as clauses."""
+    found = []
+    if not score.final and not random:
+        found.append(f"«{score.data}» had a say in the scales, so this is no final score")
+    if random:
+        found.append("random numbers had a say in the scales or the score, which says nothing about real data")
+    if score.nan:
+        found.append(f"INT8 gives NaN for {formats.count(score.nan)} samples")
+    return found
+
+
+def _reach(main: MetricScore, max_drop: float) -> list[str]:
+    if main.interval.high <= max_drop:
+        return []
+    reach = formats.points(main.interval.high)
+    return [f"its interval reaches {reach} points: more samples would decide"]
