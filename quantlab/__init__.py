@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from quantlab.comparison.comparison import Comparison, compare
     from quantlab.comparison.tasks import TopK
     from quantlab.errors import QuantlabError
-    from quantlab.graph.lint import lint
+    from quantlab.graph.lint import lint_qdq
     from quantlab.numerics.divergence import divergence_curve, entropy_threshold
     from quantlab.numerics.drawing import plot
     from quantlab.numerics.histogram import Histogram, LinearGrid
@@ -68,7 +68,7 @@ _HOMES = {
     "compare": "comparison.comparison",
     "divergence_curve": "numerics.divergence",
     "entropy_threshold": "numerics.divergence",
-    "lint": "graph.lint",
+    "lint_qdq": "graph.lint",
     "load": "storage.files",
     "plot": "numerics.drawing",
     "quantize": "builder",
@@ -81,7 +81,7 @@ __all__ = [
     "Percentile", "QuantizeOptions", "QuantizedModel", "QuantlabError", "Range", "Rule", "Scale", "ScaleTable",
     "SquaredError", "Symmetric", "TensorRTEntropy2", "TensorRTGrid", "TensorRTHistogram", "TensorRTLegacy",
     "TensorRTMinMax", "TopK", "calibrate", "collect", "compare", "data", "divergence_curve", "engines",
-    "entropy_threshold", "lint", "load", "plot", "quantize", "save",
+    "entropy_threshold", "lint_qdq", "load", "plot", "quantize", "save",
 ]  # fmt: skip
 
 

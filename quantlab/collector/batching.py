@@ -29,8 +29,22 @@ class EngineBatch:
     where: str = ""
 
     def kept(self, output: AnyArray) -> AnyArray:
-        """Return the rows of an output that belong to samples."""
-        return output if self.used is None or self.used == output.shape[0] else output[: self.used]
+        """Return the rows of an output that belong to samples.
+
+        Raises
+        ------
+        InputError
+            When the batch was filled up and the output's rows are not its samples.
+        """
+        rows = next(iter(self.inputs.values())).shape[:1]
+        if self.used is None or (self.used,) == rows:
+            return output
+        if output.shape[:1] != rows:
+            raise InputError(
+                f"A tensor of shape {list(output.shape)} mixes the {rows[0]} samples of a batch, so a batch cannot be filled "
+                f"up: give a multiple of {rows[0]} samples, or expose other tensors."
+            )
+        return output[: self.used]
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from PIL import Image
 
 from tests.cli.workplace import DECLARED, network, quantlab, refused, tree
 
-Spoil = Callable[[Path], None]
+Spoil = Callable[[Path], object]
 
 
 def collecting(data: str, *more: str, model: str = "model.onnx") -> tuple[str, ...]:
@@ -43,7 +43,7 @@ def arrays(**values: object) -> Spoil:
 
 
 def text(name: str, content: str) -> Spoil:
-    return lambda place: (place / name).write_text(content) and None
+    return lambda place: (place / name).write_text(content)
 
 
 def cut(name: str, share: float) -> Spoil:

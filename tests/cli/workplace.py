@@ -101,8 +101,8 @@ def write_set(path: Path, proto: onnx.ModelProto, samples: int, seed: int) -> No
     """Write images with the network's own answers as labels."""
     images = np.random.default_rng(seed).integers(0, 256, (samples, 8, 8, 1), dtype=np.uint8)
     values = (images.transpose(0, 3, 1, 2).astype(np.float32) / 255 - 0.5) / 0.25
-    (logits,) = ReferenceEvaluator(proto).run(None, {"image": values})
-    np.savez(path, image=images, label=logits.argmax(1).astype(np.int64), index=np.arange(samples))
+    (logits,) = map(np.asarray, ReferenceEvaluator(proto).run(None, {"image": values}))
+    np.savez(path, image=images, label=logits.argmax(1), index=np.arange(samples))
 
 
 def furnish(folder: Path) -> Path:

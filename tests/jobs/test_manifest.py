@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from quantlab.errors import InputError, StaleError
-from quantlab.jobs.manifest import NAME, Recipe, check_folder, record, recorded, state
+from quantlab.jobs.manifest import NAME, Recipe, listed, record, recorded, remove, state
 
 RECIPE = Recipe("collect", {"model": "sha256:" + "a" * 64, "data": "blake2b:" + "b" * 64}, {"expose": "all"})
 
@@ -99,7 +99,7 @@ def test_a_strangers_manifest_above_is_left_alone(tmp_path: Path) -> None:
 def test_a_foreign_or_damaged_manifest_is_refused_and_kept(tmp_path: Path, text: str) -> None:
     (tmp_path / NAME).write_text(text)
     path = written(tmp_path)
-    for use in (lambda: record(path, RECIPE), lambda: check_folder(tmp_path), lambda: state(path, RECIPE)):
+    for use in (lambda: record(path, RECIPE), lambda: listed(tmp_path), lambda: state(path, RECIPE)):
         with pytest.raises(InputError, match="no manifest that this quantlab wrote"):
             use()
     assert (tmp_path / NAME).read_text() == text
@@ -114,3 +114,16 @@ def test_commands_at_once_lose_no_entry(tmp_path: Path) -> None:
         thread.join()
     assert [state(path, RECIPE) for path in paths] == ["current"] * len(paths)
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted([NAME, *(p.name for p in paths)])
+
+
+def test_removing_takes_file_and_entry(tmp_path: Path) -> None:
+    one, two = written(tmp_path, "one.json"), written(tmp_path, "two.json")
+    for path in (one, two):
+        record(path, RECIPE)
+    two.write_text("edited")
+    with pytest.raises(InputError, match="two"):
+        remove(tmp_path, ("one.json", "two.json"))
+    assert one.exists()
+    remove(tmp_path, ("one.json",))
+    assert not one.exists()
+    assert list(listed(tmp_path)) == ["two.json"]
