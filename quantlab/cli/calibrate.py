@@ -1,0 +1,124 @@
+"""`quantlab calibrate`: histograms and a method in, scales out."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from quantlab.cli import options
+from quantlab.cli.console import Output
+from quantlab.cli.help_text import described
+
+_HELP = described(
+    "Choose the scale of every tensor from its histogram; no inference, so try as many methods as you like.",
+    examples=(
+        "quantlab calibrate run/histograms.h5 --method percentile:99.99 -o run/scales.json",
+        "quantlab calibrate run/histograms.h5 --method entropy --rule '*attention*=minmax' --csv -o run/scales.json",
+        "quantlab calibrate run/all.h5 -m squared-error -o run/scales.json --cache run/int8.cache --model model.onnx",
+    ),
+)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command("calibrate", help=_HELP)(_calibrate)
+
+
+def _calibrate(
+    histograms: Annotated[Path, typer.Argument(metavar="HISTOGRAMS.h5", help="What `quantlab collect` wrote.")],
+    output: options.Output,
+    *,
+    method: Annotated[
+        str,
+        typer.Option(
+            "--method",
+            "-m",
+            metavar="METHOD",
+            help="minmax, percentile:99.99 (,of=nonzero), squared-error, entropy (:dialect), or on TensorRT's grid "
+            "tensorrt-entropy2, tensorrt-minmax, tensorrt-legacy.",
+        ),
+    ] = "squared-error",
+    scheme: Annotated[
+        str,
+        typer.Option(
+            metavar="SCHEME", help="symmetric (TensorRT's only one), symmetric-uint8, affine-uint8, affine-int8."
+        ),
+    ] = "symmetric",
+    rule: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATTERN=METHOD", help="Another method for some tensors; the first that matches wins."),
+    ] = None,
+    csv: Annotated[bool, typer.Option("--csv", help="Also write the table as .csv beside the output.")] = False,
+    cache: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Also write a TensorRT calibration cache, for --model.")
+    ] = None,
+    model: Annotated[Path | None, typer.Option(metavar="MODEL.onnx", help="The model that the cache is for.")] = None,
+    tensorrt: Annotated[str, typer.Option(metavar="VERSION", help="TensorRT that will read the cache.")] = "8.6.1",
+    algorithm: Annotated[
+        str, typer.Option(metavar="NAME", help="Calibrator that the cache's header names.")
+    ] = "EntropyCalibration2",
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Write the cache although tensors of the model have no scale.")
+    ] = False,
+    force: options.Force = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    from quantlab.errors import UsageError
+    from quantlab.jobs.caching import Caching, make_cache
+    from quantlab.jobs.calibrating import Calibrating, calibrate_scales, export_csv
+    from quantlab.storage.scale_table_json import read_scale_table
+
+    if (cache is None) != (model is None):
+        raise UsageError("A calibration cache is for a named model: give --cache and --model together.")
+    remake: Any = "always" if force else "never"
+    made = [calibrate_scales(Calibrating(histograms, output, method, scheme, _rules(rule or [])), remake=remake)]
+    if csv:
+        made.append(export_csv(output, output.with_suffix(".csv"), remake=remake))
+    if cache is not None and model is not None:
+        made.append(make_cache(Caching(output, model, cache, tensorrt, algorithm, partial), remake=remake))
+    table = read_scale_table(output)
+    out = Output(as_json, quiet)
+    worst = sorted((row for row in table.rows if row.sqnr_db is not None), key=lambda row: row.sqnr_db or 0.0)[:5]
+    out.say(f"{len(table)} tensors; the {len(worst)} with the lowest expected SQNR:")
+    out.table(
+        ("tensor", "method", "scale", "clipped %", "expected SQNR dB"),
+        [
+            (row.tensor, row.method, row.scale[0], f"{100 * (row.clipped or 0.0):.4f}", f"{row.sqnr_db:.1f}")
+            for row in worst
+        ],
+    )
+    for one in made:
+        out.made(one)
+    out.result(
+        {
+            "outputs": [{"output": one.path, "fresh": one.fresh, "notes": one.notes} for one in made],
+            "method": method,
+            "scheme": scheme,
+            "scales": {row.tensor: list(row.scale) for row in table.rows},
+        }
+    )
+
+
+def _rules(texts: list[str]) -> tuple[tuple[str, str], ...]:
+    from quantlab.errors import UsageError
+
+    found = []
+    for text in texts:
+        # A tensor's name may hold «=», a method may too (percentile:99.9,of=nonzero): the last one before a method's name.
+        pattern, method = _split(text)
+        if not pattern:
+            raise UsageError(f"A rule looks like 'pattern=method', not «{text}».")
+        found.append((pattern, method))
+    return tuple(found)
+
+
+def _split(text: str) -> tuple[str, str]:
+    from quantlab.calibration.methods.names import METHODS
+
+    for at in range(len(text)):
+        name = text[at + 1 :].partition(":")[0]
+        if text[at] == "=" and name in METHODS:
+            return text[:at], text[at + 1 :]
+    pattern, _, method = text.partition("=")
+    return (pattern, method) if method else ("", "")

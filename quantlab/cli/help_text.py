@@ -1,0 +1,21 @@
+"""Help of a command: what it does, examples, exit codes; the same shape for all."""
+
+from collections.abc import Sequence
+
+EXIT_CODES = {
+    0: "done, or nothing to do",
+    1: "a check failed: lint found errors, or the drop is larger than allowed",
+    2: "wrong usage",
+    4: "bad input",
+    5: "stale: an artefact was made from something else",
+    6: "the machine: disk full, no permission, no memory",
+    70: "an error inside quantlab",
+    130: "interrupted",
+}
+
+
+def described(text: str, *, examples: Sequence[str], exits: Sequence[int] = (0, 2, 4, 5, 6)) -> str:
+    """Return the help text; a backspace before a paragraph keeps its lines apart."""
+    listed = "\n".join(f"  {line}" for line in examples)
+    codes = "\n".join(f"  {code}  {EXIT_CODES[code]}" for code in exits)
+    return f"{text}\n\n\b\nExamples:\n{listed}\n\n\b\nExit codes:\n{codes}"

@@ -1,0 +1,1 @@
+"""A job file and the run folder it fills."""

@@ -1,0 +1,102 @@
+"""Step: scales in, a TensorRT calibration cache out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from quantlab.builder import check_model
+from quantlab.graph.model import load_model
+from quantlab.jobs.cache_tensors import cache_tensors, with_aliases
+from quantlab.jobs.manifest import Recipe, file_digest, record
+from quantlab.jobs.quantizing import read_scales
+from quantlab.jobs.step import Made, Remake, carry_out, check_output
+from quantlab.storage.cache_sidecar import sidecar_path
+from quantlab.storage.calibration_cache import write_cache
+from quantlab.storage.scale_table_json import write_scale_table
+from quantlab.versions import versions
+
+
+@dataclass(frozen=True, slots=True)
+class Caching:
+    """Which scales make which cache.
+
+    Attributes
+    ----------
+    scales, model, output
+        The scale table, the ONNX file that TensorRT will read, and the cache.
+    version, algorithm
+        The TensorRT that will read it, and the calibrator that its header names.
+    partial
+        Write it although tensors lack a scale.
+    """
+
+    scales: Path
+    model: Path
+    output: Path
+    version: str = "8.6.1"
+    algorithm: str = "EntropyCalibration2"
+    partial: bool = False
+
+
+def make_cache(what: Caching, *, remake: Remake = "never") -> Made:
+    """Write the cache and its sidecar, unless it is current; missing tensors of a partial one are named in the notes.
+
+    Raises
+    ------
+    QuantlabError
+        InputError for tensors without a scale, StaleError for the scales of another model, UsageError for a version
+        that reads no caches.
+    """
+    check_output(what.output, (), what.model, what.scales)
+    model = load_model(what.model)
+    notes: list[str] = []
+
+    def recipe() -> Recipe:
+        inputs = {"model": model.digest, "scales": file_digest(what.scales)}
+        options = {"version": what.version, "algorithm": what.algorithm, "partial": what.partial}
+        return Recipe("cache", inputs, options)
+
+    def make() -> Mapping[str, str]:
+        table = read_scales(what.scales, model)
+        check_model(table.provenance, model)
+        wanted = cache_tensors(model)
+        missing = write_cache(
+            what.output,
+            with_aliases(table, wanted.aliases),
+            model_tensors=(*wanted.tensors, *wanted.aliases),
+            version=what.version,
+            algorithm=what.algorithm,
+            partial=what.partial,
+        )
+        if missing:
+            listed = ", ".join(f"«{name}»" for name in missing[:6])
+            more = f" and {len(missing) - 6} more" if len(missing) > 6 else ""
+            notes.append(f"The cache is partial: {len(missing)} tensors have no scale ({listed}{more}).")
+        return versions()
+
+    fresh = carry_out(what.output, recipe, make, remake=remake)
+    if fresh and sidecar_path(what.output).exists():
+        record(sidecar_path(what.output), recipe(), versions=versions())
+    return Made(what.output, fresh, tuple(notes))
+
+
+def convert_to_table(source: Path, output: Path, model: Path | None, *, remake: Remake = "never") -> Made:
+    """Write the scales of a cache as a scale table; with a model, keys that it does not have are marked.
+
+    Raises
+    ------
+    QuantlabError
+        As `make_cache`.
+    """
+    check_output(output, (".json",), source, model)
+    loaded = None if model is None else load_model(model)
+
+    def recipe() -> Recipe:
+        inputs = {"scales": file_digest(source)} | ({} if loaded is None else {"model": loaded.digest})
+        return Recipe("convert", inputs)
+
+    def make() -> Mapping[str, str]:
+        write_scale_table(output, read_scales(source, loaded))
+        return versions()
+
+    return Made(output, carry_out(output, recipe, make, remake=remake))

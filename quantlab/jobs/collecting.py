@@ -1,0 +1,132 @@
+"""Step: a float model and data in, histograms out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from quantlab import engines
+from quantlab.collector.collect import DEFAULT_BUDGET, CollectOptions, collect
+from quantlab.data import Dataset
+from quantlab.engines.engine import Engine, TensorSpec
+from quantlab.graph.model import Model, load_model
+from quantlab.jobs import data_source
+from quantlab.jobs.data_source import DataSource, open_data
+from quantlab.jobs.manifest import Recipe
+from quantlab.jobs.step import Made, Progress, Remake, carry_out, check_output
+from quantlab.numerics.tensorrt_histogram import TensorRTGrid
+from quantlab.storage.histograms_h5 import write_histograms
+
+Expose: TypeAlias = Literal["quantizable", "all"] | tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Collecting:
+    """What to count, on what.
+
+    Attributes
+    ----------
+    model, data
+        The float network and the calibration samples.
+    output
+        The .h5 file.
+    expose
+        quantizable (what `targets` quantize, together), all, or name patterns.
+    targets
+        For «quantizable».
+    tensorrt_grid
+        The batch of TensorRT's own histogram; None counts log-linear ones.
+    budget
+        Bytes of exposed activations at a time; it changes no result.
+    nonfinite
+        refuse or count NaN and infinities.
+    """
+
+    model: Path
+    data: DataSource
+    output: Path
+    expose: Expose = "quantizable"
+    targets: tuple[str, ...] = ("tensorrt",)
+    tensorrt_grid: int | None = None
+    budget: int = DEFAULT_BUDGET
+    nonfinite: Literal["refuse", "count"] = "refuse"
+
+
+def collect_histograms(
+    what: Collecting, data: Dataset | None = None, *, remake: Remake = "never", progress: Progress | None = None
+) -> Made:
+    """Write the histograms, unless they are current; `data` is the declared set if it is open already.
+
+    Raises
+    ------
+    QuantlabError
+        InputError for a model, data or values that cannot be used; StaleError, UsageError as `carry_out` and
+        `open_data` tell.
+    """
+    check_output(what.output, (".h5", ".hdf5"), what.model)
+    model = load_model(what.model)
+    if data is None:
+        data = open_data(what.data, inputs_for(what.data, model))
+    grid = None if what.tensorrt_grid is None else TensorRTGrid(what.tensorrt_grid)
+    settings = CollectOptions(budget=what.budget, nonfinite=what.nonfinite, progress=progress)
+
+    def recipe() -> Recipe:
+        samples = data_source.digests(what.data, data, order=grid is not None)
+        options: dict[str, object] = {"expose": what.expose, "grid": what.tensorrt_grid, "nonfinite": what.nonfinite}
+        if what.expose == "quantizable":
+            options["target"] = "+".join(what.targets)
+        return Recipe("collect", {"model": model.digest, **samples}, options | data_source.options(what.data))
+
+    def make() -> Mapping[str, str]:
+        with open_exposed(model, what.expose, what.targets) as engine:
+            found = collect(engine, data, grid=grid, options=settings)
+        write_histograms(what.output, found)
+        return found.provenance.versions
+
+    fresh = carry_out(what.output, recipe, make, remake=remake)
+    return Made(what.output, fresh, notes_on(what.data, data_source.skipped(data)))
+
+
+def open_exposed(model: Model, expose: Expose, targets: tuple[str, ...]) -> Engine:
+    """Open the float model with the wanted tensors as outputs; «quantizable» for several targets is their union."""
+    engine = engines.ort(model, expose=expose, target=targets[0])
+    if expose != "quantizable" or len(targets) == 1:
+        return engine
+    outputs = dict.fromkeys(engine.outputs)
+    for target in targets[1:]:
+        with engines.ort(model, expose=expose, target=target) as other:
+            outputs |= dict.fromkeys(other.outputs)
+    with engine:
+        return engine.restrict(tuple(outputs))
+
+
+def inputs_for(source: DataSource, model: Model) -> Mapping[str, TensorSpec]:
+    """Return the model's inputs where the data are to be drawn for them; nothing is opened otherwise."""
+    if source.random is None:
+        return {}
+    with engines.ort(model) as engine:
+        return dict(engine.inputs)
+
+
+def fitting(source: DataSource, model: Model) -> DataSource:
+    """Return the source in batches of the model's size, where the model has a fixed one."""
+    stored = {tensor.name for tensor in model.proto.graph.initializer}
+    shapes = [i.type.tensor_type.shape.dim for i in model.proto.graph.input if i.name not in stored]
+    fixed = {shape[0].dim_value for shape in shapes if len(shape) > 0}
+    return replace(source, batch=fixed.pop()) if len(fixed) == 1 and 0 not in fixed else source
+
+
+def notes_on(source: DataSource, skipped: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what the user should know of the data."""
+    notes = []
+    if source.random is not None:
+        notes.append(f"The samples are {source.random} random ones, no data: the artefact says so for ever.")
+    if skipped:
+        more = f" and {len(skipped) - 3} more" if len(skipped) > 3 else ""
+        notes.append(f"{len(skipped)} images could not be read and were left out: {', '.join(skipped[:3])}{more}.")
+    return tuple(notes)
+
+
+def of_set(what: Collecting, output: Path, batch: int) -> Collecting:
+    """Return the same collection on TensorRT's grid, into another file."""
+    return replace(what, output=output, tensorrt_grid=batch)

@@ -1,0 +1,217 @@
+"""Step: the float model, the INT8 model and labelled data in, a comparison out."""
+
+import json
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from quantlab import engines
+from quantlab.builder import METADATA_KEY, check_model, provenance_of
+from quantlab.calibration.scale_table import ScaleTable
+from quantlab.comparison.comparison import CompareOptions, Comparison, Sizes, compare
+from quantlab.comparison.latency import measure_latency
+from quantlab.comparison.tasks import TopK
+from quantlab.comparison.tensors import TensorProbe
+from quantlab.data import Dataset
+from quantlab.engines.engine import Engine
+from quantlab.errors import InputError, UsageError
+from quantlab.graph.model import Model, load_model
+from quantlab.graph.normalise import normalise
+from quantlab.graph.stored_tensors import stored_bytes
+from quantlab.graph.view import Graph
+from quantlab.jobs import data_source
+from quantlab.jobs.collecting import fitting, inputs_for, notes_on
+from quantlab.jobs.data_source import DataSource, open_data
+from quantlab.jobs.manifest import Recipe, file_digest
+from quantlab.jobs.quantizing import read_scales
+from quantlab.jobs.step import Made, Progress, Remake, carry_out, check_output
+from quantlab.storage.text import read_text, write_text
+from quantlab.versions import versions
+
+Mode: TypeAlias = Literal["simulate", "optimize"]
+"""simulate: ONNX Runtime as the graph says, in float, which predicts TensorRT; optimize: its own integer kernels."""
+
+_PROBE_BATCH = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Comparing:
+    """What to compare, on what.
+
+    Attributes
+    ----------
+    fp32, int8, data
+        The two models and the samples.
+    output
+        The .json file.
+    scales
+        For the error of each tensor; None leaves these out.
+    mode
+        How the INT8 model runs; None: simulate, but optimize for a model made for the target ort.
+    final
+        The score is the last word: data that had a say in the scales are refused.
+    latency
+        Also time both models.
+    top
+        The k of each top-k score.
+    labels
+        False: leave labels out, and with them the scores.
+    """
+
+    fp32: Path
+    int8: Path
+    data: DataSource
+    output: Path
+    scales: Path | None = None
+    mode: Mode | None = None
+    final: bool = True
+    latency: bool = False
+    top: tuple[int, ...] = (1, 5)
+    labels: bool = True
+
+
+def compare_models(
+    what: Comparing, data: Dataset | None = None, *, remake: Remake = "never", progress: Progress | None = None
+) -> Made:
+    """Write the comparison, unless it is current; `data` is the declared set if it is open already.
+
+    Raises
+    ------
+    QuantlabError
+        InputError for models or data that cannot be used, or data that had a say in a final score; StaleError for an
+        INT8 model that was made from another float model, or as `carry_out` tells; UsageError for the latency of a
+        simulation.
+    """
+    check_output(what.output, (".json",), what.fp32, what.int8, what.scales)
+    fp32, int8 = load_model(what.fp32), load_model(what.int8)
+    check_model(provenance_of(int8), fp32)
+    mode = what.mode or mode_for(int8)
+    if what.latency and mode == "simulate":
+        raise UsageError("The latency of a simulation says nothing of INT8: give --optimize, or leave --latency out.")
+    source = fitting(what.data, fp32)
+    samples = open_data(source, inputs_for(source, fp32)) if data is None else data
+    notes: list[str] = []
+
+    def recipe() -> Recipe:
+        inputs = {"FP32 model": fp32.digest, "INT8 model": _whole_digest(int8, what.int8)}
+        if what.scales is not None:
+            inputs["scales"] = file_digest(what.scales)
+        options = {"mode": mode, "final": what.final, "latency": what.latency, "top": what.top, "labels": what.labels}
+        return Recipe(
+            "compare",
+            inputs | data_source.digests(what.data, samples, labels=what.labels),
+            options | data_source.options(what.data),
+        )
+
+    def make() -> Mapping[str, str]:
+        found = _compared(what, (fp32, int8), samples, mode, progress)
+        if not found.chosen_on and what.final:
+            notes.append(
+                "The INT8 model does not tell which data chose its scales, so nobody checked that they were others."
+            )
+        write_text(what.output, json.dumps(found.to_json(), ensure_ascii=False, indent=1) + "\n")
+        return versions(found.backends.int8)
+
+    fresh = carry_out(what.output, recipe, make, remake=remake)
+    return Made(what.output, fresh, (*notes_on(what.data, data_source.skipped(samples)), *notes))
+
+
+def read_comparison(path: Path) -> Comparison:
+    """Return the comparison in a file.
+
+    Raises
+    ------
+    InputError
+        When the file is missing, damaged or something else, naming it.
+    """
+    text = read_text(path, "a comparison")
+    try:
+        return Comparison.from_json(text)
+    except InputError as error:
+        raise InputError(f"'{path}': {error}") from error
+
+
+def mode_for(int8: Model) -> Mode:
+    """Return how a Q/DQ model is to run: as what it was made for; anyone else's is taken to be for TensorRT."""
+    return "optimize" if target_of(int8) == "ort" else "simulate"
+
+
+def target_of(model: Model) -> str | None:
+    """Return the target that a Q/DQ model was made for; None if it does not tell."""
+    for entry in model.proto.metadata_props:
+        if entry.key == METADATA_KEY:
+            try:
+                found = json.loads(entry.value)
+            except ValueError:
+                return None
+            target = found.get("target") if isinstance(found, dict) else None
+            return target if isinstance(target, str) else None
+    return None
+
+
+def model_bytes(model: Model, path: Path) -> int:
+    """Return the bytes of a model's file, external data among them."""
+    size = path.stat().st_size
+    weights = sum(stored_bytes(tensor) for tensor in model.proto.graph.initializer)
+    return size if size >= weights else size + weights
+
+
+def metrics_for(data: Dataset, top: tuple[int, ...]) -> tuple[TopK, ...]:
+    """Return the top-k scores where the data have labels; none otherwise."""
+    first = next(iter(data), None)
+    return tuple(TopK(k) for k in top) if first is not None and first.labels is not None else ()
+
+
+def _compared(
+    what: Comparing, models: tuple[Model, Model], data: Dataset, mode: Mode, progress: Progress | None
+) -> Comparison:
+    fp32, int8 = models
+    provenance = provenance_of(int8)
+    with ExitStack() as opened:
+        one = opened.enter_context(engines.ort(fp32))
+        two = opened.enter_context(engines.ort(int8, optimize=mode == "optimize"))
+        probe = None if what.scales is None else _probe(fp32, int8, read_scales(what.scales, fp32), opened)
+        found = compare(
+            one,
+            two,
+            data,
+            metrics=metrics_for(data, what.top) if what.labels else (),
+            chosen_on=provenance.chosen_on if provenance else (),
+            options=CompareOptions(final=what.final, probe=probe, progress=progress),
+        )
+        found = replace(found, sizes=Sizes(model_bytes(fp32, what.fp32), model_bytes(int8, what.int8)))
+        if what.latency:
+            found = replace(found, latency=measure_latency(one, two, next(iter(data))))
+    return found
+
+
+def _probe(fp32: Model, int8: Model, table: ScaleTable, opened: ExitStack) -> TensorProbe:
+    """Return engines that show the activations that the INT8 model quantizes, as far as both graphs have them."""
+    check_model(table.provenance, fp32)
+    normal = normalise(fp32)
+    own = {normal.names.get(t, t): t for t in Graph(normal.model.proto).float_activations()}
+    theirs = {node.input[0] for node in int8.proto.graph.node if node.op_type == "QuantizeLinear"}
+    shown = [row.tensor for row in table.rows if row.role != "weight" and row.tensor in own and row.tensor in theirs]
+    if not shown:
+        raise InputError("The INT8 model quantizes no tensor of the scale table: the scales are of another model.")
+    engine = opened.enter_context(engines.ort(fp32, expose=tuple(own[name] for name in shown), optimize=False))
+    return TensorProbe(
+        engine,
+        opened.enter_context(engines.ort(int8, expose=tuple(shown), optimize=False)),
+        tensors=tuple(shown),
+        table=table,
+        batch=_probe_batch(engine),
+    )
+
+
+def _probe_batch(engine: Engine) -> int | None:
+    fixed = any(spec.shape and isinstance(spec.shape[0], int) for spec in engine.inputs.values())
+    return None if fixed else _PROBE_BATCH
+
+
+def _whole_digest(model: Model, path: Path) -> str:
+    """Return a digest of what a model computes and of its file, whose metadata say which data chose the scales."""
+    return f"sha256:{sha256(f'{model.digest} {file_digest(path)}'.encode()).hexdigest()}"

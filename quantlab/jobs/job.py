@@ -1,0 +1,245 @@
+"""What one run does: a network, its data, the methods to compare and the target, all validated before anything runs."""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationInfo,
+    model_validator,
+)
+from pydantic import field_validator as validated
+from typing_extensions import Self
+
+from quantlab.calibration.methods.names import parse_method
+from quantlab.calibration.trt_cache import header
+from quantlab.collector.collect import DEFAULT_BUDGET
+from quantlab.errors import QuantlabError
+from quantlab.graph.target import Target
+from quantlab.jobs.data_source import DataSource
+from quantlab.jobs.preprocessing import preprocess_of, read_preprocess
+from quantlab.jobs.sizes import parse_bytes
+
+DEFAULT_METHODS = ("minmax", "percentile:99.99", "percentile:99.999", "entropy", "squared-error")
+BEST = "best"
+
+
+def _size(value: Any) -> int:
+    return _sentence(parse_bytes, value)
+
+
+def _listed(value: Any) -> Any:
+    return (value,) if isinstance(value, str) and value not in ("quantizable", "all") else value
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+
+class DataSection(_Section):
+    """One set of samples: its place, and what differs from the job's own settings."""
+
+    path: str = Field(min_length=1)
+    preprocess: dict[str, Any] | str | None = None
+    batch: int = Field(32, ge=1)
+    input: str | None = None
+    label_pattern: str | None = None
+    skip_bad: bool = False
+
+
+def _section(value: Any) -> Any:
+    return {"path": value} if isinstance(value, str) else value
+
+
+DataEntry = Annotated[DataSection, BeforeValidator(_section)]
+
+
+class DataSets(_Section):
+    """The three sets: `calibration` counts histograms, `tuning` compares methods, `evaluation` scores the result, once."""
+
+    calibration: DataEntry
+    tuning: DataEntry | None = None
+    evaluation: DataEntry | None = None
+
+
+class CacheSection(_Section):
+    """The TensorRT that will read the calibration cache, and the algorithm that its header names."""
+
+    version: str = "8.6.1"
+    algorithm: str = "EntropyCalibration2"
+    partial: bool = False
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        _sentence(lambda: header(self.version, self.algorithm))
+        return self
+
+    @validated("version", mode="before")
+    @classmethod
+    def _text(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, float) else value  # YAML reads 8.6 as a number
+
+
+class Job(_Section):
+    """Everything that one run does; paths are relative to the job's file.
+
+    Attributes
+    ----------
+    model
+        The float ONNX model.
+    output
+        The run folder.
+    preprocess
+        Of every set that declares none of its own: a mapping, or a YAML or JSON file.
+    data
+        The sets.
+    expose
+        quantizable, all, or name patterns: what is counted. By default all if a cache is wanted, as TensorRT looks up
+        every tensor in it, else quantizable.
+    methods
+        What is compared on the tuning set.
+    choose
+        The method of the result, or «best»: the one with the highest logit SQNR on the tuning set. By default
+        squared-error, or the only method.
+    rules
+        Name pattern → method, for tensors that need another one; the first that matches wins.
+    target, weights, head
+        As `quantlab quantize` takes them.
+    cache
+        Null: no calibration cache.
+    ort
+        Also build a model for ONNX Runtime's integer kernels, and measure it with its latency.
+    max_drop
+        Top-1 points that the result may lose on the evaluation set; more is exit code 1.
+    budget
+        Memory for exposed activations, such as 512MiB.
+    tensorrt_grid
+        Batch of TensorRT's own histogram, for the tensorrt-… methods.
+    """
+
+    model: Path
+    output: Path
+    data: DataSets
+    preprocess: dict[str, Any] | str | None = None
+    expose: Literal["quantizable", "all"] | Annotated[tuple[str, ...], BeforeValidator(_listed)] | None = None
+    methods: tuple[str, ...] = Field(DEFAULT_METHODS, min_length=1)
+    choose: str = ""
+    rules: dict[str, str] = Field(default_factory=dict)
+    target: str = "tensorrt"
+    weights: Literal["qdq", "int8"] = "int8"
+    head: Literal["float", "int8"] = "float"
+    cache: CacheSection | None = None
+    ort: bool = False
+    max_drop: float | None = Field(None, ge=0, allow_inf_nan=False)
+    budget: Annotated[int, BeforeValidator(_size)] = DEFAULT_BUDGET
+    tensorrt_grid: int | None = Field(None, ge=1)
+    _sources: dict[str, DataSource] = PrivateAttr(default_factory=dict)
+    _name: str = PrivateAttr("")
+
+    @validated("model", "output", mode="before")
+    @classmethod
+    def _beside_the_file(cls, value: Any, info: ValidationInfo) -> Any:
+        if not isinstance(value, str) or not value.strip():
+            raise ValueError("a path is expected, relative to the job's file")
+        return _folder(info) / value
+
+    @validated("methods", "rules")
+    @classmethod
+    def _known_methods(cls, value: Any) -> Any:
+        for text in value.values() if isinstance(value, Mapping) else value:
+            _sentence(parse_method, text)
+        return value
+
+    @validated("target")
+    @classmethod
+    def _known_target(cls, value: str) -> str:
+        _sentence(Target.parse, value)
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self, info: ValidationInfo) -> Self:
+        if not self.choose and ("squared-error" in self.methods or len(self.methods) == 1):
+            preferred = "squared-error" if "squared-error" in self.methods else self.methods[0]
+            object.__setattr__(self, "choose", preferred)
+        objection = next(self._objections(), None)
+        if objection is not None:
+            raise ValueError(objection)
+        self._name = _file(info).stem
+        for name in ("calibration", "tuning", "evaluation"):
+            entry = getattr(self.data, name)
+            if entry is not None:
+                self._sources[name] = _sentence(self._source, entry, _folder(info))
+        return self
+
+    def _objections(self) -> Iterator[str]:
+        """Yield what does not go together."""
+        listed = ", ".join(self.methods)
+        if not self.choose:
+            yield f"`choose` is missing: name one of {listed}, or {BEST}"
+        if self.choose not in (BEST, *self.methods):
+            yield f"`choose` is «{self.choose}», which is none of the methods {listed}, nor {BEST}"
+        if self.choose == BEST and self.data.tuning is None:
+            yield f"`choose: {BEST}` needs `data.tuning`, a set of its own to compare the methods on"
+        if len({slug(method) for method in self.methods}) < len(self.methods):
+            yield "a method is listed twice in `methods`"
+        if self.tensorrt_grid is None and any(method.startswith("tensorrt-") for method in self.methods):
+            yield "the tensorrt-… methods need `tensorrt_grid`, the batch that TensorRT's histogram depends on"
+        if self.max_drop is not None and self.data.evaluation is None:
+            yield "`max_drop` needs `data.evaluation`, the set on which the drop is measured"
+        if self.ort and self.target == "ort":
+            yield "`ort: true` builds a second model for ONNX Runtime, but `target` is ort already"
+
+    @property
+    def name(self) -> str:
+        """The job's file name without ending."""
+        return self._name
+
+    @property
+    def exposed(self) -> Literal["quantizable", "all"] | tuple[str, ...]:
+        """What is counted."""
+        return self.expose or ("all" if self.cache else "quantizable")
+
+    @property
+    def sources(self) -> Mapping[str, DataSource]:
+        """The declared sets by name: calibration, and tuning and evaluation if there are any."""
+        return self._sources
+
+    def _source(self, entry: DataSection, folder: Path) -> DataSource:
+        declared = self.preprocess if entry.preprocess is None else entry.preprocess
+        if isinstance(declared, str):
+            declared = read_preprocess(declared if declared.lstrip().startswith("{") else str(folder / declared))
+        return DataSource(
+            place=str(folder / entry.path),
+            preprocess=None if declared is None else preprocess_of(declared),
+            batch=entry.batch,
+            input=entry.input,
+            label_pattern=entry.label_pattern,
+            skip_bad=entry.skip_bad,
+        )
+
+
+def slug(method: str) -> str:
+    """Return a method's name as part of a file's: «percentile-99.99»."""
+    return re.sub(r"[^a-zA-Z0-9.]+", "-", method).strip("-.")
+
+
+def _folder(info: ValidationInfo) -> Path:
+    return _file(info).parent
+
+
+def _file(info: ValidationInfo) -> Path:
+    return Path((info.context or {}).get("file", "job.yaml"))
+
+
+def _sentence(function: Any, *arguments: Any) -> Any:
+    """Call a function; what it refuses becomes a validation error, which pydantic ties to the field."""
+    try:
+        return function(*arguments)
+    except QuantlabError as error:
+        raise ValueError(str(error)) from error

@@ -1,0 +1,1 @@
+"""Files that quantlab writes and reads back: histograms, scale tables, calibration caches."""

@@ -1,0 +1,83 @@
+"""README's examples are run, and its tables are those of the measured figures."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with calib_data in it, as where a user types the commands."""
+    shutil.copytree(ROOT / "calib_data", tmp_path / "calib_data", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_commands_work_as_they_stand(project: Path) -> None:
+    from quantlab.cli.main import app
+
+    steps = next(block for block in blocks("sh") if "quantlab collect" in block)
+    for line in steps.strip().splitlines():
+        done = CliRunner().invoke(app, shlex.split(line)[1:], catch_exceptions=False)
+        assert done.exit_code == 0, f"{line}\n{done.output}"
+    assert (project / "run" / "report.html").stat().st_size > 10_000
+    assert (project / "run" / "calib.cache").read_text().startswith("TRT-8601-EntropyCalibration2\n")
+
+
+@pytest.mark.usefixtures("project")
+def test_the_notebook_cells_work_as_they_stand(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    (cells,) = blocks("python")
+    scope: dict[str, object] = {}
+    exec(compile(cells, "README.md", "exec"), scope)  # noqa: S102
+    scores = scope["result"].scores_frame()  # type: ignore[attr-defined]
+    assert len(scores) == 2
+
+
+def figures(name: str) -> dict[str, object]:
+    record = json.loads((ROOT / "reports" / "figures" / f"{name}.json").read_text(encoding="utf-8"))
+    return {figure["name"]: figure["value"] for figure in record["figures"]}
+
+
+def table(name: str) -> list[list[str]]:
+    """Return the rows below the header, cells stripped of marks."""
+    text = README.split(f"<!-- figures: {name} -->")[1].split("<!-- /figures -->")[0]
+    rows = [re.sub(r"[*,]", "", line).strip("| ").split("|") for line in text.strip().splitlines()[2:]]
+    return [[cell.strip() for cell in row] for row in rows]
+
+
+def test_the_table_of_peers_is_what_was_measured() -> None:
+    found = figures("peers")
+    names = ("quantlab", "ort MinMax", "ort Entropy", "ort Percentile")
+    ratio, memory, search = (
+        [found[f"{name}: {what}"] for name in names]
+        for what in ("CPU of collecting / plain inference", "peak memory", "threshold search")
+    )
+    rows = table("peers")
+    assert [float(cell) for cell in rows[0][1:]] == [pytest.approx(value, abs=0.051) for value in ratio]
+    assert [float(cell) for cell in rows[1][1:]] == [pytest.approx(value, abs=0.51) for value in memory]
+    assert float(rows[2][1]) == pytest.approx(search[0], abs=0.051)
+    assert float(rows[2][3]) == pytest.approx(search[2], abs=0.51)
+
+
+def test_the_table_of_parity_is_what_was_measured() -> None:
+    found = figures("parity")
+    rows = table("parity")
+    for column, name in enumerate(("entropy2", "minmax", "legacy"), start=1):
+        within, compared = found[f"{name}: within 1e-5"], found[f"{name}: tensors compared"]
+        assert rows[0][column] == f"{within} of {compared}"
+        assert float(rows[1][column]) == pytest.approx(found[f"{name}: worst relative difference"], rel=0.05)
