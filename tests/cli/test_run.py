@@ -19,7 +19,7 @@ from tests.cli.workplace import PREPROCESS, done, furnish, quantlab, refused, tr
 ARTEFACTS = {
     "histograms.h5", "scales/minmax.json", "scales/squared-error.json", "tuning/minmax.json", "tuning/squared-error.json",
     "scales.json", "model.int8.onnx", "calibration.cache", "calibration.cache.json", "compare.json", "model.ort.onnx",
-    "compare-ort.json", "run.json", "report.html", "manifest.json",
+    "ort/scales.json", "scales.ort.json", "compare-ort.json", "run.json", "report.html", "manifest.json",
 }  # fmt: skip
 
 
@@ -103,7 +103,7 @@ def test_another_method_redoes_only_what_it_touches(bare: Path) -> None:
     ended = done("run", bare / "job.yaml", *changes, "--set", "methods=[minmax, squared-error, 'percentile:99']")
     after = tree(bare / "run")
     assert {"scales/percentile-99.json", "tuning/percentile-99.json"} == set(after) - set(before)
-    assert {name for name in before if before[name] != after[name]} == {"manifest.json", "report.html"}
+    assert {name for name in before if before[name] != after[name]} == {"manifest.json", "run.json", "report.html"}
     assert "3 methods calibrated" in ended.err
 
 
@@ -138,11 +138,12 @@ def test_what_another_job_left_is_refused_and_removed_with_force(bare: Path) -> 
     before = tree(bare)
     changes = ("--set", "methods=[minmax]", "--set", "choose=minmax", "--set", "ort=false", "--set", "cache=null")
     sentence = refused(5, "run", bare / "job.yaml", *changes)
-    assert "is left from a job with other methods or parts (6 such files)" in sentence
+    assert "is left from a job with other methods or parts (8 such files)" in sentence
     assert tree(bare) == before
     done("run", bare / "job.yaml", *changes, "--force")
     gone = {"scales/squared-error.json", "tuning/squared-error.json", "calibration.cache", "model.ort.onnx",
-            "compare-ort.json", "calibration.cache.json"}  # fmt: skip
+            "compare-ort.json", "calibration.cache.json",
+            "ort/scales.json", "scales.ort.json"}  # fmt: skip
     assert set(tree(bare / "run")) == ARTEFACTS - gone
 
 

@@ -48,18 +48,22 @@ provenances = st.builds(
 def scales(draw: st.DrawFn, tensor: str) -> Scale:
     channels = draw(st.integers(1, 3))
     dtype: IntegerType = draw(st.sampled_from(["int8", "uint8"]))
+    scheme = draw(st.sampled_from(["symmetric", "affine"]))
     zero_points = st.integers(-128, 127) if dtype == "int8" else st.integers(0, 255)
+    if scheme == "symmetric":
+        zero_points = st.just(0 if dtype == "int8" else 128)
+    axis = draw(st.integers(0, 3)) if channels > 1 else draw(st.none() | st.integers(0, 3))
     values: dict[str, Any] = {
         "scale": draw(st.tuples(*[st.floats(2**-149, 2**100, width=32, exclude_min=False)] * channels)),
         "zero_point": draw(st.tuples(*[zero_points] * channels)),
-        "axis": draw(st.integers(0, 3)) if channels > 1 else draw(st.none() | st.integers(0, 3)),
+        "axis": axis,
         "clipped": draw(st.none() | st.floats(0, 1)),
         "sqnr_db": draw(st.none() | st.floats(allow_nan=False)),
         "role": draw(st.sampled_from(["activation", "weight", "unknown"])),
-        "scheme": draw(st.sampled_from(["symmetric", "affine"])),
+        "scheme": scheme,
     }
     known: dict[str, Any] = {
-        "shape": draw(shapes),
+        "shape": draw(shapes) if axis is None else None,
         "observed": draw(ranges),
         "chosen": draw(ranges),
         "method": draw(names | st.just("")),
