@@ -26,7 +26,7 @@ format:
 	$(BIN)/ruff format .
 
 bench: $(TEST)
-	$(VENV)-test/bin/python -m pytest tests/benchmarks --override-ini addopts= --benchmark-only
+	$(VENV)-test/bin/python -m pytest tests/benchmarks --override-ini addopts= --override-ini filterwarnings= --import-mode=importlib --benchmark-only
 
 clean:
 	rm -rf $(VENV) $(VENV)-test build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
