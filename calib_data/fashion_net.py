@@ -18,15 +18,15 @@ class FashionNet(nn.Module):
 
     def __init__(self, classes: int = 10) -> None:
         super().__init__()
-        self.stem = conv(1, 24, nn.Hardswish(), kernel=3)
+        self.stem = conv(1, 24, nn.ReLU6(), kernel=3)
         self.pool = nn.MaxPool2d(2)
         self.widen = separable(24, 48)
         self.silu1 = Residual(48, 96, nn.SiLU())
         self.hard1 = Residual(48, 96, nn.Hardswish())
         self.down = Downsample(48)
-        self.hard2 = Residual(96, 192, nn.Hardswish())
         self.relu2 = Residual(96, 192, nn.ReLU6())
-        self.head = conv(96, 160, nn.Hardswish())
+        self.relu3 = Residual(96, 192, nn.ReLU6())
+        self.head = conv(96, 160, nn.ReLU6())
         self.average = nn.AdaptiveAvgPool2d(1)
         self.flatten = nn.Flatten()
         self.dropout = nn.Dropout(0.2)
@@ -36,7 +36,7 @@ class FashionNet(nn.Module):
         """Return the logits."""
         x = self.widen(self.pool(self.stem(image)))
         x = self.down(self.hard1(self.silu1(x)))
-        x = self.head(self.relu2(self.hard2(x)))
+        x = self.head(self.relu3(self.relu2(x)))
         return self.classify(self.dropout(self.flatten(self.average(x))))
 
 
@@ -82,4 +82,4 @@ def conv(
 ) -> nn.Sequential:
     """Return convolution, batch norm and activation; odd kernels keep the size."""
     layer = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
-    return nn.Sequential(OrderedDict(conv=layer, norm=nn.BatchNorm2d(outputs), act=act))
+    return nn.Sequential(OrderedDict(conv=layer, norm=nn.BatchNorm2d(outputs, eps=0.01), act=act))
