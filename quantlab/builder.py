@@ -6,9 +6,11 @@ from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any
 
-from quantlab.calibration.provenance import DataIdentity, Provenance
+from quantlab.calibration.provenance import Provenance
 from quantlab.calibration.scale_table import Scale, ScaleTable
-from quantlab.errors import InputError, StaleError
+from quantlab.engines.opening import refuse_nothing
+from quantlab.errors import StaleError
+from quantlab.graph.metadata import chosen_on, provenance_of
 from quantlab.graph.model import Model, load_model
 from quantlab.graph.normalise import normalise
 from quantlab.graph.placement import Head, place
@@ -16,7 +18,7 @@ from quantlab.graph.qdq import WeightForm, insert_qdq
 from quantlab.graph.target import Target
 from quantlab.graph.view import Graph
 
-METADATA_KEY = "quantlab"
+__all__ = ["QuantizeOptions", "QuantizedModel", "check_model", "chosen_on", "provenance_of", "quantize"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +88,13 @@ def quantize(
     check_model(table.provenance, loaded)
     normalised = normalise(loaded)
     placement = place(Graph(normalised.model.proto), Target.parse(settings.target), head=settings.head)
+    refuse_nothing(placement)
     metadata = {"target": settings.target, "weights": settings.weights, "head": settings.head}
     if table.provenance is not None:
         metadata["provenance"] = json.dumps(table.provenance.to_json(), sort_keys=True)
     result = insert_qdq(
         normalised.model,
-        _renamed(table, normalised.names),
+        _renamed(table, normalised.all_aliases),
         placement,
         weights=settings.weights,
         allow_missing=settings.allow_missing,
@@ -118,31 +121,12 @@ def check_model(provenance: Provenance | None, model: Model) -> None:
         )
 
 
-def provenance_of(model: Model) -> Provenance | None:
-    """Return the provenance that `quantize` stored in a Q/DQ model; None for anyone else's.
-
-    Raises
-    ------
-    InputError
-        When the stored text was damaged.
-    """
-    for entry in model.proto.metadata_props:
-        if entry.key == METADATA_KEY:
-            try:
-                stored = json.loads(entry.value).get("provenance")
-            except (ValueError, AttributeError) as error:
-                raise InputError(f"The model's metadata «{METADATA_KEY}» are damaged: {error}.") from error
-            return Provenance.from_json(stored) if stored else None
-    return None
-
-
-def chosen_on(model: Model) -> tuple[DataIdentity, ...]:
-    """Return the sets of samples that had a say in a Q/DQ model's scales; empty where it does not tell."""
-    provenance = provenance_of(model)
-    return provenance.chosen_on if provenance else ()
-
-
-def _renamed(table: ScaleTable, names: Mapping[str, str]) -> ScaleTable:
-    """Return the table under the normalised graph's names."""
-    inner = {old: new for new, old in names.items()}
-    return replace(table, rows=tuple(replace(row, tensor=inner.get(row.tensor, row.tensor)) for row in table.rows))
+def _renamed(table: ScaleTable, aliases: Mapping[str, str]) -> ScaleTable:
+    """Return the table in which a tensor has a row if one that equals it has."""
+    rows = {row.tensor: row for row in table.rows}
+    more = {
+        kept: replace(rows[gone], tensor=kept)
+        for gone, kept in aliases.items()
+        if gone in rows and kept not in rows and rows[gone].role != "weight"
+    }
+    return table.with_rows(more.values())

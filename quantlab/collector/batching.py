@@ -1,6 +1,6 @@
 """Cuts any stream of batches into batches of one size, so that results do not depend on how the user batched."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,52 +29,44 @@ class EngineBatch:
     where: str = ""
 
     def kept(self, output: AnyArray) -> AnyArray:
-        """Return the rows of an output that belong to samples.
-
-        Raises
-        ------
-        InputError
-            When the batch was filled up and the output's rows are not its samples.
-        """
-        rows = next(iter(self.inputs.values())).shape[:1]
-        if self.used is None or (self.used,) == rows:
-            return output
-        if output.shape[:1] != rows:
-            raise InputError(
-                f"A tensor of shape {list(output.shape)} mixes the {rows[0]} samples of a batch, so a batch cannot be filled "
-                f"up: give a multiple of {rows[0]} samples, or expose other tensors."
-            )
-        return output[: self.used]
+        """Return the rows of an output that belong to samples."""
+        full = self.used is None or (self.used,) == next(iter(self.inputs.values())).shape[:1]
+        return output if full else output[: self.used]
 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
     inputs: dict[str, AnyArray]
     name: str
-    whole: bool = False
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
         return tuple(value.shape for value in self.inputs.values())
 
 
-def full_batches(batches: Iterable[Tensors], size: int) -> Iterator[EngineBatch]:
-    """Yield batches of exactly `size` rows, samples of one shape together; the last of each shape is filled up.
+def full_batches(batches: Iterable[Tensors], size_of: Callable[[Tensors], int]) -> Iterator[EngineBatch]:
+    """Yield full batches of samples of one shape; `size_of` a sample tells how many, and the last of a shape is filled up.
 
     A runtime may choose another kernel, with other rounding, for another batch size: always running the same one is
     what makes a sample's activations the same in any company.
     """
     waiting: dict[tuple[tuple[int, ...], ...], list[_Row]] = {}
+    sizes: dict[tuple[tuple[int, ...], ...], int] = {}
     for row in _rows(batches):
-        if row.whole:
-            yield EngineBatch(row.inputs, None, row.name)
-            continue
+        size = sizes.setdefault(row.shapes, 0) or size_of(row.inputs)
+        sizes[row.shapes] = size
         bucket = waiting.setdefault(row.shapes, [])
         bucket.append(row)
         if len(bucket) == size:
             yield _stacked(waiting.pop(row.shapes), size)
-    for bucket in waiting.values():
-        yield _stacked(bucket, size)
+    for shapes, bucket in waiting.items():
+        yield _stacked(bucket, sizes[shapes])
+
+
+def whole_batches(batches: Iterable[Tensors]) -> Iterator[EngineBatch]:
+    """Yield the batches as they come, each one sample to whoever counts."""
+    for number, batch in enumerate(batches):
+        yield EngineBatch({name: np.asarray(value) for name, value in batch.items()}, None, f"batch {number}")
 
 
 def ordered_batches(batches: Iterable[Tensors], size: int) -> Iterator[EngineBatch]:
@@ -87,7 +79,7 @@ def ordered_batches(batches: Iterable[Tensors], size: int) -> Iterator[EngineBat
     """
     bucket: list[_Row] = []
     for row in _rows(batches):
-        if row.whole or (bucket and row.shapes != bucket[0].shapes):
+        if bucket and row.shapes != bucket[0].shapes:
             raise InputError("TensorRT's grid needs samples of one shape; resize the images, or pad the sequences.")
         bucket.append(row)
         if len(bucket) == size:
@@ -98,8 +90,11 @@ def ordered_batches(batches: Iterable[Tensors], size: int) -> Iterator[EngineBat
 
 
 def parts(batch: EngineBatch, size: int) -> Iterator[EngineBatch]:
-    """Yield a batch in pieces of exactly `size` rows, the last one filled up."""
-    used = batch.used or 0
+    """Yield a batch in pieces of exactly `size` rows, the last one filled up; a whole batch stays whole."""
+    if batch.used is None:
+        yield batch
+        return
+    used = batch.used
     for start in range(0, used, size):
         inputs = {name: value[start : start + size] for name, value in batch.inputs.items()}
         yield EngineBatch(_filled(inputs, size), min(size, used - start), batch.where)
@@ -112,8 +107,7 @@ def _rows(batches: Iterable[Tensors]) -> Iterator[_Row]:
         lengths = {value.shape[0] if value.ndim else None for value in arrays.values()}
         length = lengths.pop() if len(lengths) == 1 else None
         if length is None:
-            yield _Row(arrays, f"batch {number}", whole=True)
-            continue
+            raise InputError(f"The inputs of batch {number} have no common first dimension, but those before it had.")
         for i in range(length):
             name = names[i] if i < len(names) else f"sample {i} of batch {number}"
             yield _Row({key: value[i] for key, value in arrays.items()}, name)

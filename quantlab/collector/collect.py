@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 
 from quantlab.calibration.histogram_set import HistogramSet
 from quantlab.calibration.provenance import Provenance
-from quantlab.collector.batching import EngineBatch, full_batches, ordered_batches, parts
+from quantlab.collector.batching import EngineBatch, full_batches, ordered_batches, parts, whole_batches
 from quantlab.collector.counters import TallyCounter, TensorRTCounter
 from quantlab.collector.deriving import Plan, derive_histograms, derive_tensorrt, plan_counting
 from quantlab.collector.sizing import Sizing, measure
@@ -32,13 +32,14 @@ Progress: TypeAlias = Callable[[int, int | None], None]
 
 @dataclass(frozen=True, slots=True)
 class CollectOptions:
-    """How to collect; none of it changes a bit of the result on the default grid.
+    """How to collect; nothing but the budget can change a bit of the result on the default grid.
 
     Attributes
     ----------
     budget
         Bytes of exposed activations in memory at a time: it sets the engine's batch, and splits the tensors into
-        several passes over the data where one sample alone exceeds it.
+        several passes over the data where one sample alone exceeds it. Passes change no bit, as all run the same graph;
+        a smaller engine batch may, where the runtime has other kernels for it.
     nonfinite
         refuse: NaN and infinities are an error that names tensor and batch; count: they are counted apart.
     workers
@@ -117,6 +118,14 @@ class _Run:
         """Return the batches of a pass over the data."""
         return chain([self.first], self._started) if number == 0 else self._bound()
 
+    def cut(self, number: int, sizing: Sizing, ordered: int | None = None) -> Iterator[EngineBatch]:
+        """Return a pass's data as the engine takes them; `ordered` is the batch size of a grid that depends on order."""
+        if sizing.whole:
+            return whole_batches(self.batches(number))
+        if ordered is not None:
+            return ordered_batches(self.batches(number), ordered)
+        return full_batches(self.batches(number), sizing.batch)
+
     def engine_for(self, tensors: tuple[str, ...]) -> AbstractContextManager[Engine]:
         """Return an engine that computes these tensors: the user's own, left open, where it does just that."""
         return nullcontext(self.engine) if tensors == tuple(self.engine.outputs) else self.engine.restrict(tensors)
@@ -144,7 +153,7 @@ def _log_linear(run: _Run, sizing: Sizing) -> dict[str, Histogram]:
     try:
         for number, tensors in enumerate(sizing.passes):
             with run.engine_for(tensors) as part:
-                for batch in full_batches(run.batches(number), sizing.batch):
+                for batch in run.cut(number, sizing):
                     counter.add(run.outputs(part, batch, tensors), batch.where)
                     run.counted(batch, len(sizing.passes))
     finally:
@@ -157,14 +166,15 @@ def _tensorrt(run: _Run, sizing: Sizing, grid: TensorRTGrid) -> tuple[str, dict[
     order = hashlib.blake2b(digest_size=16)
     for number, tensors in enumerate(sizing.passes):
         with run.engine_for(tensors) as part:
-            for index, batch in enumerate(ordered_batches(run.batches(number), grid.batch)):
+            for index, batch in enumerate(run.cut(number, sizing, grid.batch)):
                 if number == 0:
                     for value in batch.inputs.values():
                         order.update(value.data)
+                size = sizing.batch({name: value[0] for name, value in batch.inputs.items()}) if batch.used else 1
                 if index == 0:  # its maximum fixes the bin width, so it runs twice
-                    for piece in parts(batch, sizing.batch):
+                    for piece in parts(batch, size):
                         counter.measure(run.outputs(part, piece, tensors), piece.where)
-                for piece in parts(batch, sizing.batch):
+                for piece in parts(batch, size):
                     counter.add(run.outputs(part, piece, tensors), piece.where)
                     run.counted(piece, len(sizing.passes))
     name = f"tensorrt, batch {grid.batch}, order blake2b:{order.hexdigest()}"

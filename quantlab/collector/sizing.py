@@ -1,4 +1,4 @@
-"""How many samples the engine runs at once, and in how many passes, under a memory budget."""
+"""How the collector cuts the data for the engine: into batches of which size, in how many passes, under a memory budget."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,49 +11,58 @@ from quantlab.errors import InputError
 from quantlab.numerics.arrays import AnyArray, Tensors
 
 LARGEST_BATCH = 4
-"""Larger batches measured no faster, and their activations leave the cache before they are counted."""
+"""Larger batches measured no faster, and take memory in proportion."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sizing:
-    """The engine's batch size, and the tensors of each pass over the data."""
+    """The tensors of each pass over the data, and the engine's batch for a sample of any shape.
 
-    batch: int
+    Attributes
+    ----------
+    passes
+        Tensors that fit the budget together.
+    whole
+        The model mixes the rows of a batch, or the inputs have no common first dimension: batches run as they come.
+    fixed
+        The model's own batch size; None where it is free.
+    """
+
+    engine: Engine
+    tensors: tuple[str, ...]
+    budget: int
     passes: tuple[tuple[str, ...], ...]
+    whole: bool
+    fixed: int | None
+
+    def batch(self, row: Tensors) -> int:
+        """Return how many samples of this one's shape run at once: it depends on nothing else of the data."""
+        if self.fixed is not None:
+            return self.fixed
+        one = {name: np.asarray(value)[None] for name, value in row.items()}
+        fits = min(LARGEST_BATCH, max(self.budget // max(sum(_bytes(self.engine, self.tensors, one).values()), 1), 1))
+        return 1 << (int(fits).bit_length() - 1)
 
 
 def measure(engine: Engine, tensors: tuple[str, ...], first: Tensors, budget: int) -> Sizing:
-    """Return a sizing that depends on the model, the shape of a sample and the budget, not on how the user batched.
+    """Return the sizing for a model, the shape of its samples and a budget, however the user batched.
 
     Raises
     ------
     InputError
-        When the model's fixed batch cannot be filled from single samples.
+        When the batch does not fit the model.
     """
     arrays = {name: np.asarray(value) for name, value in first.items()}
-    if len({value.shape[0] if value.ndim else None for value in arrays.values()} | {None}) != 2:
-        return Sizing(1, _passes(_bytes(engine, tensors, arrays), budget))
+    rows = {value.shape[0] if value.ndim else None for value in arrays.values()}
+    if len(rows) != 1 or None in rows:
+        return Sizing(engine, tensors, budget, _passes(_bytes(engine, tensors, arrays), budget), True, None)
     fixed = _fixed_batch(engine)
-    one = _repeated(arrays, fixed or 1)
-    sizes = _bytes(engine, tensors, one)
-    if fixed is not None:
-        return Sizing(fixed, _passes(sizes, budget))
-    fits = min(LARGEST_BATCH, max(budget // max(sum(sizes.values()), 1), 1))
-    batch = 1 << (int(fits).bit_length() - 1)
-    if batch > 1 and not _scales(engine, tensors, arrays):
-        batch = 1
-    return Sizing(batch, _passes({name: size * batch for name, size in sizes.items()}, budget))
-
-
-def output_shapes(engine: Engine, tensors: tuple[str, ...], batch: Tensors) -> dict[str, tuple[int, ...]]:
-    """Return the outputs' shapes for a batch: from the model where it tells, else by running it."""
-    sizes = free_sizes(engine.inputs, batch) if set(batch) == set(engine.inputs) else {}
-    shapes = {tensor: engine.outputs[tensor].resolved(sizes) for tensor in tensors}
-    unknown = tuple(tensor for tensor, shape in shapes.items() if shape is None)
-    if unknown or not sizes:
-        with engine.restrict(unknown or tensors[:1]) as part:
-            shapes.update({tensor: value.shape for tensor, value in part.run(batch).items()})
-    return {tensor: shape for tensor, shape in shapes.items() if shape is not None}
+    sizes = _bytes(engine, tensors, _repeated(arrays, fixed or 1))
+    passes = _passes(sizes, budget)
+    whole = fixed != 1 and _mixes_rows(engine, passes, arrays, fixed or 2)
+    if whole:
+        passes = _passes(_bytes(engine, tensors, arrays), budget)
+    return Sizing(engine, tensors, budget, passes, whole, fixed)
 
 
 def _fixed_batch(engine: Engine) -> int | None:
@@ -64,20 +73,35 @@ def _fixed_batch(engine: Engine) -> int | None:
     return whole.pop() if whole else None
 
 
-def _scales(engine: Engine, tensors: tuple[str, ...], arrays: Mapping[str, AnyArray]) -> bool:
-    """Tell whether each tensor's first dimension, and no other, is the batch."""
-    one = output_shapes(engine, tensors, _repeated(arrays, 1))
-    two = output_shapes(engine, tensors, _repeated(arrays, 2))
-    return all(one[t][:1] == (1,) and two[t] == (2, *one[t][1:]) for t in tensors)
+def _mixes_rows(engine: Engine, passes: tuple[tuple[str, ...], ...], arrays: Mapping[str, AnyArray], size: int) -> bool:
+    """Tell whether any tensor's rows are not the batch's samples: other company must not change a sample's row."""
+    alone = _repeated(arrays, size)
+    company = {name: value.copy() for name, value in alone.items()}
+    for name, value in company.items():
+        value[1:] = arrays[name][1] if len(arrays[name]) > 1 else np.zeros_like(value[0])
+    for tensors in passes:
+        with engine.restrict(tensors) as part:
+            one = {name: np.array(value) for name, value in part.run(alone).items()}
+            two = part.run(company)
+            for name, value in one.items():
+                if value.shape[:1] != (size,) or not np.array_equal(value[:1], two[name][:1], equal_nan=True):
+                    return True
+    return False
+
+
+def _bytes(engine: Engine, tensors: tuple[str, ...], batch: Tensors) -> dict[str, int]:
+    """Return the size of each output for a batch: from the model's shapes where they tell, else by running it."""
+    sizes = free_sizes(engine.inputs, batch) if set(batch) == set(engine.inputs) else {}
+    shapes = {tensor: engine.outputs[tensor].resolved(sizes) for tensor in tensors}
+    unknown = tuple(tensor for tensor, shape in shapes.items() if shape is None)
+    if unknown or not sizes:
+        with engine.restrict(unknown or tensors[:1]) as part:
+            shapes.update({tensor: value.shape for tensor, value in part.run(batch).items()})
+    return {t: prod(shape) * engine.outputs[t].dtype.itemsize for t, shape in shapes.items() if shape is not None}
 
 
 def _repeated(arrays: Mapping[str, AnyArray], size: int) -> dict[str, AnyArray]:
     return {name: np.repeat(value[:1], size, axis=0) for name, value in arrays.items()}
-
-
-def _bytes(engine: Engine, tensors: tuple[str, ...], batch: Tensors) -> dict[str, int]:
-    shapes = output_shapes(engine, tensors, batch)
-    return {tensor: prod(shapes[tensor]) * engine.outputs[tensor].dtype.itemsize for tensor in tensors}
 
 
 def _passes(sizes: Mapping[str, int], budget: int) -> tuple[tuple[str, ...], ...]:

@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 from typing_extensions import Self
 
+from quantlab.calibration.provenance import DataIdentity
 from quantlab.errors import InputError
 from quantlab.graph.derive import Derivation
 from quantlab.numerics.arrays import AnyArray, Tensors
@@ -58,6 +59,11 @@ class Engine(Protocol):
         ...
 
     @property
+    def chosen_on(self) -> tuple[DataIdentity, ...]:
+        """The sets of samples that had a say in the model's scales, as far as it tells."""
+        ...
+
+    @property
     def model_digest(self) -> str:
         """Digest of the user's model, by content."""
         ...
@@ -77,7 +83,7 @@ class Engine(Protocol):
         ...
 
     def restrict(self, outputs: tuple[str, ...]) -> "Engine":
-        """Return an engine over the same network that computes these outputs only."""
+        """Return an engine that computes these of its outputs only, to the same bits."""
         ...
 
     def close(self) -> None:
@@ -127,4 +133,4 @@ def _fitting(spec: TensorSpec, values: AnyArray, expected: str) -> AnyArray:
     )
     if not fits:
         raise InputError(f"Input «{spec.name}» has shape {list(array.shape)}, but the model wants {expected}.")
-    return np.ascontiguousarray(array)
+    return array if array.flags.c_contiguous else np.ascontiguousarray(array)  # which makes a scalar one-dimensional

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,6 +12,7 @@ import numpy as np
 import onnx
 from typing_extensions import Self
 
+from quantlab.calibration.provenance import DataIdentity
 from quantlab.engines.cpu import instruction_set
 from quantlab.engines.engine import TensorSpec, check_batch, free_sizes
 from quantlab.errors import InputError
@@ -68,6 +70,8 @@ class Network:
         Tensor name in `proto` → name in the user's model, where they differ.
     derivations
         Tensors whose values follow exactly from others'.
+    chosen_on
+        The sets of samples that had a say in its scales.
     """
 
     proto: onnx.ModelProto
@@ -75,6 +79,7 @@ class Network:
     name: str
     names: Mapping[str, str] = field(default_factory=dict)
     derivations: Mapping[str, Derivation] = field(default_factory=dict)
+    chosen_on: tuple[DataIdentity, ...] = ()
 
 
 class OrtEngine:
@@ -103,7 +108,7 @@ class OrtEngine:
         self._session = _open(expose(network.proto, computed) if computed else network.proto, self._options)
         self.inputs = {i.name: _spec(i) for i in self._session.get_inputs()}
         every = self.inputs | {o.name: _spec(o) for o in self._session.get_outputs()}
-        self.outputs = {name: every[name] for name in outputs or (o.name for o in network.proto.graph.output)}
+        self.outputs = {name: every[name] for name in (outputs or [o.name for o in network.proto.graph.output])}
         self._computed = tuple(name for name in self.outputs if name not in self.inputs)
         self._buffers: dict[str, AnyArray] = {}
         self._shapes: tuple[tuple[int, ...], ...] = ()
@@ -127,6 +132,11 @@ class OrtEngine:
     def model_name(self) -> str:
         """The model's file name."""
         return self._network.name
+
+    @property
+    def chosen_on(self) -> tuple[DataIdentity, ...]:
+        """The sets of samples that had a say in the model's scales, as far as it tells."""
+        return self._network.chosen_on
 
     @property
     def backend(self) -> str:
@@ -182,8 +192,23 @@ class OrtEngine:
             raise InputError(f"ONNX Runtime could not run the model: {first_line(error)}") from error
 
     def restrict(self, outputs: tuple[str, ...]) -> "OrtEngine":
-        """Return an engine over the same network that computes these outputs only."""
-        return OrtEngine(self._network, outputs=outputs, options=self._options)
+        """Return an engine that computes these of its outputs only.
+
+        It shares the session: the graph that runs, and with it every rounding, is the same whatever part is asked for.
+
+        Raises
+        ------
+        InputError
+            For a name that is not among the outputs.
+        """
+        unknown = sorted(set(outputs) - set(self.outputs))
+        if unknown:
+            raise InputError(f"The engine has no output {unknown}; open it with these tensors exposed.")
+        part = copy(self)
+        part.outputs = {name: self.outputs[name] for name in outputs}
+        part._computed = tuple(name for name in outputs if name not in self.inputs)
+        part._buffers, part._shapes = {}, ()
+        return part
 
     def close(self) -> None:
         """Free the session and its buffers."""

@@ -1,12 +1,15 @@
 """Opens a model in ONNX Runtime with the wanted tensors exposed."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from quantlab.engines.onnx_runtime import Network, OrtEngine, OrtOptions
+from quantlab.errors import InputError
 from quantlab.graph.derive import derivations
-from quantlab.graph.model import load_model
+from quantlab.graph.metadata import chosen_on
+from quantlab.graph.model import Model, load_model
 from quantlab.graph.normalise import normalise
-from quantlab.graph.placement import place
+from quantlab.graph.placement import Placement, place
 from quantlab.graph.probe import exposable
 from quantlab.graph.target import Target
 from quantlab.graph.view import Graph
@@ -17,13 +20,47 @@ def open_ort(
 ) -> OrtEngine:
     """Open a model; see `quantlab.engines.ort`."""
     loaded = load_model(model)
-    name = loaded.path.name if loaded.path else "model"
     options = OrtOptions(optimize, threads)
+    sets = chosen_on(loaded)
     if expose is None:
-        return OrtEngine(Network(loaded.proto, loaded.digest, name), options=options)
+        return OrtEngine(Network(loaded.proto, loaded.digest, _name(loaded), chosen_on=sets), options=options)
     normalised = normalise(loaded)
     graph = Graph(normalised.model.proto)
-    quantizable = place(graph, Target.parse(target)).tensors if expose == "quantizable" else ()
-    outputs = exposable(graph, expose, quantizable=quantizable)
-    network = Network(normalised.model.proto, loaded.digest, name, normalised.names, derivations(graph))
+    if expose == "quantizable":
+        outputs = _quantizable(graph, Target.parse(target))
+    else:
+        outputs = exposable(graph, _present(expose, normalised.all_aliases))
+    network = Network(
+        normalised.model.proto, loaded.digest, _name(loaded), derivations=derivations(graph), chosen_on=sets
+    )
     return OrtEngine(network, outputs=outputs, options=options)
+
+
+def _quantizable(graph: Graph, target: Target) -> tuple[str, ...]:
+    placement = place(graph, target)
+    refuse_nothing(placement)
+    return exposable(graph, "quantizable", quantizable=placement.tensors)
+
+
+def refuse_nothing(placement: Placement) -> None:
+    """Refuse a placement without a single tensor.
+
+    Raises
+    ------
+    InputError
+        With the first reasons why all stays float.
+    """
+    if not placement.activations:
+        reasons = "; ".join(f"«{name}»: {reason}" for name, reason in list(placement.floats.items())[:3])
+        raise InputError(
+            f"{placement.target} quantizes nothing of this model ({reasons or 'it has no weighted operator'})."
+        )
+
+
+def _present(expose: str | tuple[str, ...], aliases: Mapping[str, str]) -> str | tuple[str, ...]:
+    """Return the patterns with names of tensors that normalising removed replaced by the tensors that equal them."""
+    return expose if isinstance(expose, str) else tuple(aliases.get(pattern, pattern) for pattern in expose)
+
+
+def _name(model: Model) -> str:
+    return model.path.name if model.path else "model"

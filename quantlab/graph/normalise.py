@@ -25,7 +25,7 @@ _FIRST_IR_WITHOUT_INPUTS = 4  # since then initializers need not be graph inputs
 
 @dataclass(frozen=True, slots=True)
 class Normalised:
-    """A model with named nodes and no Constant, Identity or foldable BatchNormalization, and where names went.
+    """A model with named nodes and no Constant, foldable BatchNormalization or needless Identity; where names went.
 
     Attributes
     ----------
@@ -47,13 +47,19 @@ class Normalised:
     aliases: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     gone: tuple[str, ...] = ()
 
+    @property
+    def all_aliases(self) -> dict[str, str]:
+        """Every user's name of a tensor that is gone → the tensor of the normalised model that holds its values."""
+        return {old: new for new, old in self.names.items()} | dict(self.aliases)
+
 
 def normalise(model: Model) -> Normalised:
     """Return an equivalent model that is simpler to quantize; the one given is not changed.
 
     Nodes get names, Constant nodes become initializers, what does not depend on the input is evaluated, Identity
-    and Dropout are removed, BatchNormalization is folded into the weights before it, dead parts are removed,
-    local functions inlined, and the opset is raised to 13 where it is below. Inputs and outputs keep their names.
+    and Dropout are removed (but where an output equals a tensor that others read), BatchNormalization is folded
+    into the weights before it, dead parts are removed, local functions inlined, and the opset is raised to 13
+    where it is below. Inputs and outputs keep their names.
 
     Raises
     ------

@@ -31,10 +31,11 @@ def cache_tensors(model: Model) -> CacheTensors:
     What a folded BatchNormalization hid (`gone`) is not among it: TensorRT folds it too, and needs no scale there.
     """
     normal = normalise(model)
-    tensors = tuple(normal.names.get(t, t) for t in Graph(normal.model.proto).float_activations())
+    tensors = Graph(normal.model.proto).float_activations()
     known = set(tensors)
-    aliases = {old: normal.names.get(new, new) for old, new in normal.aliases.items()}
-    return CacheTensors(tensors, {old: new for old, new in aliases.items() if new in known and old not in known})
+    return CacheTensors(
+        tensors, {old: new for old, new in normal.all_aliases.items() if new in known and old not in known}
+    )
 
 
 def with_aliases(table: ScaleTable, aliases: Mapping[str, str]) -> ScaleTable:

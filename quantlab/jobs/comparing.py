@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from quantlab import engines
-from quantlab.builder import METADATA_KEY, check_model, provenance_of
+from quantlab.builder import check_model, provenance_of
 from quantlab.calibration.scale_table import ScaleTable
 from quantlab.comparison.comparison import CompareOptions, Comparison, Sizes, compare
 from quantlab.comparison.latency import measure_latency
@@ -18,6 +18,7 @@ from quantlab.comparison.tensors import TensorProbe
 from quantlab.data import Dataset
 from quantlab.engines.engine import Engine
 from quantlab.errors import InputError, UsageError
+from quantlab.graph.metadata import METADATA_KEY
 from quantlab.graph.model import Model, load_model
 from quantlab.graph.normalise import normalise
 from quantlab.graph.stored_tensors import stored_bytes
@@ -191,13 +192,14 @@ def _compared(
 def _probe(fp32: Model, int8: Model, table: ScaleTable, opened: ExitStack) -> TensorProbe:
     """Return engines that show the activations that the INT8 model quantizes, as far as both graphs have them."""
     check_model(table.provenance, fp32)
-    normal = normalise(fp32)
-    own = {normal.names.get(t, t): t for t in Graph(normal.model.proto).float_activations()}
-    theirs = {node.input[0] for node in int8.proto.graph.node if node.op_type == "QuantizeLinear"}
+    own = set(Graph(normalise(fp32).model.proto).float_activations())
+    nodes = int8.proto.graph.node
+    theirs = {node.input[0] for node in nodes if node.op_type == "QuantizeLinear"}
+    theirs |= {node.output[0] for node in nodes if node.op_type == "DequantizeLinear"}
     shown = [row.tensor for row in table.rows if row.role != "weight" and row.tensor in own and row.tensor in theirs]
     if not shown:
         raise InputError("The INT8 model quantizes no tensor of the scale table: the scales are of another model.")
-    engine = opened.enter_context(engines.ort(fp32, expose=tuple(own[name] for name in shown), optimize=False))
+    engine = opened.enter_context(engines.ort(fp32, expose=tuple(shown), optimize=False))
     return TensorProbe(
         engine,
         opened.enter_context(engines.ort(int8, expose=tuple(shown), optimize=False)),
