@@ -37,7 +37,7 @@ class Collecting:
     tensorrt_grid
         The batch of TensorRT's own histogram; None counts log-linear ones.
     budget
-        Bytes of exposed activations at a time; it changes no result.
+        Bytes of exposed activations at a time; see `CollectOptions`.
     nonfinite
         refuse or count NaN and infinities.
     """
