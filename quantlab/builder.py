@@ -9,7 +9,7 @@ from typing import Any
 from quantlab.calibration.provenance import Provenance
 from quantlab.calibration.scale_table import Scale, ScaleTable
 from quantlab.engines.opening import refuse_nothing
-from quantlab.errors import StaleError
+from quantlab.errors import StaleError, UsageError
 from quantlab.graph.metadata import chosen_on, provenance_of
 from quantlab.graph.model import Model, load_model
 from quantlab.graph.normalise import normalise
@@ -83,6 +83,8 @@ def quantize(
     InputError
         When the model or a scale cannot be used, or the table lacks tensors.
     """
+    if not isinstance(table, ScaleTable):
+        raise UsageError(f"quantize needs a ScaleTable, as calibrate or load return it, not {table!r:.60}.")
     settings = options or QuantizeOptions()
     loaded = load_model(model)
     check_model(table.provenance, loaded)

@@ -10,7 +10,7 @@ from quantlab.calibration.ranges import Range
 from quantlab.calibration.rules import Rule
 from quantlab.calibration.scale_table import Scale, ScaleTable
 from quantlab.calibration.schemes import Scheme, Symmetric
-from quantlab.errors import InputError
+from quantlab.errors import InputError, UsageError
 from quantlab.numerics.histogram import Histogram
 from quantlab.numerics.tensorrt_histogram import TensorRTHistogram
 
@@ -43,6 +43,14 @@ def calibrate(
         For a method that cannot read this kind of histogram.
     """
     method, scheme, rules = method or SquaredError(), scheme or Symmetric(), tuple(rules)
+    if not isinstance(histograms, Mapping):
+        raise UsageError(
+            f"calibrate needs histograms by tensor name, as collect or load return them, not {histograms!r:.60}."
+        )
+    if isinstance(method, type) or not callable(method):
+        raise UsageError(f"A method is an object such as ql.SquaredError(), not {method!r:.60}.")
+    if not histograms:
+        raise InputError("There is no histogram to calibrate from.")
     for rule in rules:
         if not any(rule.matches(tensor) for tensor in histograms):
             raise InputError(f"The rule for «{rule.pattern}» matches none of the {len(histograms)} tensors.")

@@ -11,15 +11,26 @@ from typing_extensions import Self
 
 from quantlab.errors import InputError
 
-SKETCH = 256
-"""Sample hashes that an identity keeps."""
+SKETCH = 16_384
+"""Sample hashes that an identity keeps at most: all of a set of no more samples."""
 
-_SAMPLE_HASH = re.compile("[0-9a-f]{16}")
+_FORMER_SKETCH = 256
+"""How many it kept once; artefacts of that time are still read."""
+
+_DIGITS = 16
+_SAMPLE_HASH = re.compile(f"[0-9a-f]{{{_DIGITS}}}")
 
 
 @dataclass(frozen=True, slots=True)
 class DataIdentity:
-    """What a set of samples is, whatever its order, batch size and file format.
+    """What a set of samples is, whatever its order and batch size.
+
+    A sample is recognised by a 64-bit hash of what its source holds, before any preprocessing: an image file by its
+    bytes, under whatever name and in whatever folder; a row of arrays by its element types, shapes and values, whether
+    they come from a .npy, .npz or .h5 file, a script or an iterable. Nothing is decoded for it, so these are other
+    samples although a person would call them the same: the same pixels in another container (PNG, BMP, .npz), encoded
+    anew or with other metadata in the file; the same values in another element type (uint8, float32) or shape; values
+    changed in any bit, as by resizing, augmentation or noise; an image file beside its preprocessed array.
 
     Attributes
     ----------
@@ -34,7 +45,7 @@ class DataIdentity:
     random
         True if the samples are random numbers and no data at all.
     sketch
-        The 256 smallest distinct 64-bit sample hashes, as 16 hex digits, ascending.
+        The 16,384 smallest distinct 64-bit sample hashes, as 16 hex digits, ascending; in JSON one text without gaps.
     """
 
     name: str
@@ -42,14 +53,14 @@ class DataIdentity:
     count: int
     preprocess: dict[str, Any] = field(default_factory=dict, hash=False)
     random: bool = False
-    sketch: tuple[str, ...] = ()
+    sketch: tuple[str, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         wrong = [text for text in self.sketch if not _SAMPLE_HASH.fullmatch(text)]
         if wrong or list(self.sketch) != sorted(set(self.sketch)) or len(self.sketch) > SKETCH:
             raise InputError(
-                f"The sketch of the data «{self.name}» is not a rising list of at most {SKETCH} hashes of "
-                f"16 hex digits{f' ({wrong[0]!r})' if wrong else ''}: the artefact was edited or damaged."
+                f"The sketch of the data «{self.name}» is not a rising list of at most {SKETCH:,} hashes of "
+                f"{_DIGITS} hex digits{f' ({wrong[0]!r})' if wrong else ''}: the artefact was edited or damaged."
             )
         if self.count < 0:
             raise InputError(f"The data «{self.name}» cannot have {self.count} samples.")
@@ -69,10 +80,9 @@ class DataIdentity:
     def overlap(self, other: "DataIdentity") -> float:
         """Estimate the share (0 … 1) of the smaller set's distinct samples that the larger one has too.
 
-        Exact if both sets have at most 256 samples, and 1 for equal digests. Otherwise it is measured on the
-        samples whose hash is below the largest one that both sketches are complete up to: about
-        256 · smaller / larger of them. So a set much smaller than the other is seen only roughly, and as 0 if
-        none of its samples is left.
+        Exact if both sets have at most 16,384 samples, so that a single shared one is seen, and 1 for equal digests.
+        Otherwise it is measured on the samples whose hash is below the largest one that both sketches are complete
+        up to: about 16,384 / larger of all. Fewer shared samples than larger / 16,384 are then likely to be missed.
 
         Raises
         ------
@@ -95,16 +105,16 @@ class DataIdentity:
 
     @property
     def _complete_up_to(self) -> str:
-        full = len(self.sketch) == SKETCH and self.count > SKETCH
-        return self.sketch[-1] if full else "f" * 16
+        full = len(self.sketch) in (SKETCH, _FORMER_SKETCH) and self.count > len(self.sketch)
+        return self.sketch[-1] if full else "f" * _DIGITS
 
     def to_json(self) -> dict[str, Any]:
-        """Return the fields as JSON values."""
-        return asdict(self) | {"sketch": list(self.sketch)}
+        """Return the fields as JSON values, the sketch as one text: a list of hashes makes files a quarter longer."""
+        return asdict(self) | {"sketch": "".join(self.sketch)}
 
     @classmethod
     def from_json(cls, value: object) -> Self:
-        """Read what `to_json` returned, as JSON values or as text.
+        """Read what `to_json` returned, as JSON values or as text; the sketch may also be a list of hashes.
 
         Raises
         ------
@@ -118,7 +128,7 @@ class DataIdentity:
             count=_typed(found, "count", int),
             preprocess=_typed(found, "preprocess", dict),
             random=_typed(found, "random", bool),
-            sketch=tuple(_texts(_typed(found, "sketch", list), "sketch")),
+            sketch=_hashes(found["sketch"]),
         )
 
 
@@ -208,6 +218,14 @@ def _texts(values: Iterable[object], key: str) -> list[str]:
     if others:
         raise InputError(f"«{key}» must be text, not {others[0]!r}.")
     return texts
+
+
+def _hashes(sketch: object) -> tuple[str, ...]:
+    if isinstance(sketch, str):
+        return tuple(sketch[start : start + _DIGITS] for start in range(0, len(sketch), _DIGITS))
+    if isinstance(sketch, list):
+        return tuple(_texts(sketch, "sketch"))
+    raise InputError(f"«sketch» must be text or a JSON array, not {sketch!r}.")
 
 
 def _typed(found: Mapping[str, Any], key: str, kind: type[Any]) -> Any:

@@ -11,7 +11,7 @@ from typing_extensions import Self
 from quantlab.calibration.provenance import Provenance
 from quantlab.calibration.ranges import Range
 from quantlab.calibration.schemes import Affine, Symmetric
-from quantlab.errors import InputError
+from quantlab.errors import InputError, UsageError
 from quantlab.numerics.affine import LIMITS, IntegerType, QuantParams
 
 if TYPE_CHECKING:
@@ -202,6 +202,8 @@ class ScaleTable(Mapping[str, Scale]):
         InputError
             When the pattern matches nothing.
         """
+        if not isinstance(chosen, Range):
+            raise UsageError(f"An override is a Range(low, high), not {chosen!r:.60}.")
         rows = []
         for row in self._matching(pattern):
             if row.role == "weight":

@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from quantlab.calibration.scale_table import Role, Scale, ScaleTable
+from quantlab.calibration.schemes import SMALLEST_SCALE
 from quantlab.errors import InputError, UsageError
 
 ALGORITHMS = ("EntropyCalibration2", "MinMaxCalibration", "EntropyCalibration", "LegacyCalibration")
-_HEX = re.compile("[0-9a-fA-F]{1,8}")
+_HEX = re.compile("[0-9a-fA-F]{8}")
 _LEGACY = re.compile("[0-9]+ [0-9a-f]{16} [0-9a-f]{16}")
 
 
@@ -91,7 +92,7 @@ def parse_cache(text: str) -> CalibrationCache:
             raise InputError(f"Line {number} of the cache is not «tensor name: eight hex digits»: «{line[:80]}».")
         if name in scales:
             raise InputError(f"Line {number} of the cache names tensor «{name}» a second time.")
-        scales[name] = struct.unpack("!f", bytes.fromhex(digits.strip().zfill(8)))[0]
+        scales[name] = struct.unpack("!f", bytes.fromhex(digits.strip()))[0]
     return CalibrationCache(first, scales)
 
 
@@ -143,8 +144,10 @@ def table_of(cache: CalibrationCache, known: frozenset[str] | None = None) -> Sc
     """
     rows = []
     for name, scale in cache.scales.items():
-        if not 0 < scale < float("inf"):
-            raise InputError(f"The cache gives tensor «{name}» the scale {scale}; a scale must be finite and > 0.")
+        if not SMALLEST_SCALE <= scale < float("inf"):
+            raise InputError(
+                f"The cache gives tensor «{name}» the scale {scale}; a scale must be a finite, normal float32 > 0."
+            )
         role: Role = "activation" if known is None or name in known else "unknown"
         rows.append(Scale(name, (scale,), role=role, method=f"calibration cache ({cache.algorithm})"))
     return ScaleTable(tuple(rows), cache_header=cache.header)

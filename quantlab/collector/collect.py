@@ -17,7 +17,7 @@ from quantlab.collector.sizing import Sizing, measure
 from quantlab.data.batch import Batch, Dataset
 from quantlab.data.stream import Stream, as_dataset
 from quantlab.engines.engine import Engine
-from quantlab.errors import InputError
+from quantlab.errors import InputError, UsageError
 from quantlab.numerics.arrays import Tensors
 from quantlab.numerics.histogram import Histogram
 from quantlab.numerics.tensorrt_histogram import TensorRTGrid, TensorRTHistogram
@@ -81,6 +81,10 @@ def collect(
     InputError
         For NaN or infinity, batches that do not fit the model, or no data at all.
     """
+    if not hasattr(engine, "restrict"):
+        raise UsageError(
+            f"collect needs an engine, for instance ql.engines.ort(…, expose='quantizable'), not {engine!r:.60}."
+        )
     settings = options or CollectOptions()
     data = as_dataset(batches)
     plan = plan_counting(engine, tensorrt=grid is not None)

@@ -10,7 +10,7 @@ from quantlab.calibration.provenance import DataIdentity
 from quantlab.data.array_files import Column, read_columns
 from quantlab.data.batch import UNNAMED, Batch, checked_batch_size
 from quantlab.data.fingerprint import hash_batch, identify
-from quantlab.data.preprocess import Preprocess
+from quantlab.data.preprocess import Preprocess, checked_preprocess
 from quantlab.errors import InputError, UsageError
 from quantlab.numerics.arrays import AnyArray
 
@@ -117,6 +117,11 @@ def arrays(
     UsageError
         When `input` or `preprocess` is given for several inputs, or the batch size is not positive.
     """
+    if not isinstance(source, str | PathLike):
+        raise UsageError(
+            f"arrays reads a file; give its path, or hand arrays in memory to stream, not {type(source).__name__}."
+        )
+    checked_preprocess(preprocess)
     path = Path(source)
     columns = {key: column for key, column in read_columns(path).items() if key not in ignore}
     labels = columns.pop(label, None) if label is not None else None

@@ -17,7 +17,7 @@ from quantlab.calibration.provenance import DataIdentity
 from quantlab.data.batch import UNNAMED, Batch, checked_batch_size
 from quantlab.data.fingerprint import hash_file, identify
 from quantlab.data.listing import ImageFile, Source, list_images
-from quantlab.data.preprocess import Preprocess
+from quantlab.data.preprocess import Preprocess, checked_preprocess
 from quantlab.errors import InputError
 from quantlab.numerics.arrays import AnyArray
 
@@ -213,6 +213,7 @@ def images(
     UsageError
         When an option cannot mean anything.
     """
+    checked_preprocess(preprocess)
     files = list_images(source, label_pattern)
     missing = [] if skip_bad else [file for file in files if not file.path.is_file()]
     if missing:

@@ -197,3 +197,17 @@ def _number(item: object, name: str) -> float:
     if not np.isfinite(rounded) or (rounded == 0 and name != "mean"):
         raise UsageError(f"`{name}` must be finite{'' if name == 'mean' else ' and not 0'} as a float32, not {item!r}.")
     return float(item)
+
+
+def checked_preprocess(value: object) -> None:
+    """Refuse what is no preprocessing where it is given, not where the first sample meets it.
+
+    Raises
+    ------
+    UsageError
+        For anything but a Preprocess or None.
+    """
+    if value is not None and not isinstance(value, Preprocess):
+        raise UsageError(
+            f"A preprocessing is a Preprocess(…), not {value!r:.60}; Preprocess.from_json reads a mapping."
+        )

@@ -1,10 +1,13 @@
 """Opens a model in ONNX Runtime with the wanted tensors exposed."""
 
 from collections.abc import Mapping
+from os import PathLike
 from typing import Any
 
+import onnx
+
 from quantlab.engines.onnx_runtime import Network, OrtEngine, OrtOptions
-from quantlab.errors import InputError
+from quantlab.errors import InputError, UsageError
 from quantlab.graph.derive import derivations
 from quantlab.graph.metadata import chosen_on
 from quantlab.graph.model import Model, load_model
@@ -19,6 +22,10 @@ def open_ort(
     model: Any, *, expose: str | tuple[str, ...] | None, target: str, optimize: bool, threads: int | None
 ) -> OrtEngine:
     """Open a model; see `quantlab.engines.ort`."""
+    if not isinstance(model, str | PathLike | onnx.ModelProto | Model):
+        raise UsageError(
+            f"A model is a path, a ModelProto or a Model (a QuantizedModel's is its .model), not {model!r:.60}."
+        )
     loaded = load_model(model)
     options = OrtOptions(optimize, threads)
     sets = chosen_on(loaded)

@@ -49,18 +49,41 @@ def test_overlap_is_symmetric(a: set[int], b: set[int]) -> None:
     assert identity(a).overlap(identity(b)) == identity(b).overlap(identity(a))
 
 
-@pytest.mark.parametrize(("shift", "share"), [(0, 1.0), (500, 0.75), (1000, 0.5), (2000, 0.0)])
+@pytest.mark.parametrize(("shift", "share"), [(0, 1.0), (5000, 0.75), (10_000, 0.5), (20_000, 0.0)])
 def test_overlap_of_large_sets_is_estimated(shift: int, share: float) -> None:
-    ours, theirs = identity(spread(0, 2000)), identity(spread(shift, shift + 2000))
-    assert ours.overlap(theirs) == pytest.approx(share, abs=0.12)
+    ours, theirs = identity(spread(0, 20_000)), identity(spread(shift, shift + 20_000))
+    assert ours.overlap(theirs) == pytest.approx(share, abs=0.02)
 
 
-def test_a_subset_of_a_larger_set_overlaps_fully() -> None:
-    assert identity(spread(0, 1000)).overlap(identity(spread(0, 5000))) == 1.0
+@pytest.mark.parametrize("large", [5000, 50_000])
+def test_a_subset_of_a_larger_set_overlaps_fully(large: int) -> None:
+    assert identity(spread(0, 1000)).overlap(identity(spread(0, large))) == 1.0
 
 
-def test_a_full_sketch_of_exactly_256_samples_is_exact() -> None:
-    assert identity(spread(0, 256)).overlap(identity(spread(255, 260))) == 0.2
+@pytest.mark.parametrize("start", range(0, 2000, 125))
+def test_every_small_subset_of_thousands_is_seen(start: int) -> None:
+    whole = identity(spread(0, 2000))
+    assert identity(spread(start, start + 4)).overlap(whole) == 1.0
+    assert identity(spread(start, start + 1) | spread(5000, 6999)).overlap(whole) == 1 / 2000
+
+
+def test_a_full_sketch_of_exactly_16384_samples_is_exact() -> None:
+    assert identity(spread(0, SKETCH)).overlap(identity(spread(SKETCH - 1, SKETCH + 4))) == 0.2
+
+
+def test_a_sketch_of_256_from_an_older_artefact_is_read_as_the_estimate_it_was() -> None:
+    whole, other = identity(spread(0, 2000)), identity(spread(1000, 3000))
+    former = replace(whole, sketch=whole.sketch[:256])
+    assert former.overlap(replace(other, sketch=other.sketch[:256])) == pytest.approx(0.5, abs=0.12)
+    assert DataIdentity.from_json(former.to_json() | {"sketch": list(former.sketch)}) == former
+
+
+def test_a_thousand_samples_take_sixteen_kilobytes() -> None:
+    assert len(json.dumps(identity(spread(0, 1000)).to_json())) < 16_300
+
+
+def test_the_sketch_is_left_out_of_the_repr() -> None:
+    assert len(repr(identity(spread(0, 1000)))) < 200
 
 
 def test_equal_digests_overlap_even_without_a_sketch() -> None:
@@ -103,7 +126,9 @@ def test_a_provenance_survives_json() -> None:
         ({"random": 1}, "«random» must be a JSON true or false, not 1"),
         ({"preprocess": []}, "«preprocess» must be a JSON object"),
         ({"preprocess": {"std": float("nan")}}, "preprocessing of the data «calibration» is not JSON"),
-        ({"sketch": "00"}, "«sketch» must be a JSON array"),
+        ({"sketch": 3}, "«sketch» must be text or a JSON array, not 3"),
+        ({"sketch": "0" * 17}, "hashes of 16 hex digits .'0'."),
+        ({"sketch": "f" * 16 + "0" * 16}, "rising list"),
         ({"sketch": [7]}, "«sketch» must be text, not 7"),
         ({"sketch": ["xyz"]}, "hashes of 16 hex digits .'xyz'."),
         ({"sketch": ["f" * 16, "0" * 16]}, "rising list"),

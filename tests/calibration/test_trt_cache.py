@@ -22,7 +22,7 @@ def test_what_is_rendered_is_parsed(scales: dict[str, float]) -> None:
     assert list(found.scales) == list(scales)
 
 
-@given(st.dictionaries(names, st.floats(2**-149, 2**100, width=32), min_size=1))
+@given(st.dictionaries(names, st.floats(2**-126, 2**100, width=32), min_size=1))
 def test_a_cache_read_into_a_table_is_rendered_byte_for_byte(scales: dict[str, float]) -> None:
     text = render_cache(CalibrationCache("TRT-100300-MinMaxCalibration", scales))
     table = table_of(parse_cache(text))
@@ -149,3 +149,8 @@ def test_what_a_cache_cannot_express_is_refused(row: Scale, sentence: str) -> No
 def test_a_table_that_came_from_no_cache_needs_a_header() -> None:
     with pytest.raises(UsageError, match="A cache needs a header"):
         cache_of(ScaleTable((Scale("x", (0.5,)),)))
+
+
+def test_a_cache_cut_short_in_its_last_number_is_refused() -> None:
+    with pytest.raises(InputError, match="Line 3 of the cache is not"):
+        parse_cache("TRT-8601-EntropyCalibration2\na: 3c010a14\nb: 3c01")

@@ -32,7 +32,7 @@ class Percentile:
     of: Literal["all", "nonzero"] = "all"
 
     def __post_init__(self) -> None:
-        if not 0 < self.p <= 100:
+        if not isinstance(self.p, int | float) or not 0 < self.p <= 100:
             raise UsageError(f"A percentile lies in (0, 100], not at {self.p}.")
         if self.of not in ("all", "nonzero"):
             raise UsageError(f"A percentile is of «all» or «nonzero» values, not of «{self.of}».")
