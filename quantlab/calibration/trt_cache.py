@@ -146,7 +146,7 @@ def table_of(cache: CalibrationCache, known: frozenset[str] | None = None) -> Sc
     for name, scale in cache.scales.items():
         if not SMALLEST_SCALE <= scale < float("inf"):
             raise InputError(
-                f"The cache gives tensor «{name}» the scale {scale}; a scale must be a finite, normal float32 > 0."
+                f"The cache gives tensor «{name}» the scale {scale}; a scale must be finite and > 0, and no subnormal float32."
             )
         role: Role = "activation" if known is None or name in known else "unknown"
         rows.append(Scale(name, (scale,), role=role, method=f"calibration cache ({cache.algorithm})"))

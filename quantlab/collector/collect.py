@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Literal, TypeAlias
 
+import numpy as np
+
 from quantlab.calibration.histogram_set import HistogramSet
 from quantlab.calibration.provenance import Provenance
 from quantlab.collector.batching import EngineBatch, full_batches, ordered_batches, parts, whole_batches
@@ -147,7 +149,8 @@ class _Run:
 
     def _bound(self) -> Iterator[Tensors]:
         for batch in self._data:
-            yield batch.bind(self.engine.inputs) if isinstance(batch, Batch) else batch
+            if all(np.shape(value)[:1] != (0,) for value in batch.values()):  # an empty batch has nothing to count
+                yield batch.bind(self.engine.inputs) if isinstance(batch, Batch) else batch
 
 
 def _log_linear(run: _Run, sizing: Sizing) -> dict[str, Histogram]:

@@ -10,7 +10,7 @@ import onnx
 
 from quantlab.graph.draft import Draft
 from quantlab.graph.stored_tensors import canonical_bytes
-from quantlab.graph.view import captured
+from quantlab.graph.view import captured, operator
 
 
 def constants_from_nodes(draft: Draft) -> None:
@@ -80,7 +80,7 @@ def merge_copies(draft: Draft) -> None:
 
 def _constant_value(node: onnx.NodeProto) -> onnx.TensorProto | None:
     """Return the tensor of a Constant node, None for other nodes and sparse values."""
-    if node.op_type != "Constant" or node.domain not in ("", "ai.onnx") or len(node.attribute) != 1:
+    if operator(node) != "Constant" or len(node.attribute) != 1:
         return None
     name, value = node.attribute[0].name, onnx.helper.get_attribute_value(node.attribute[0])
     if name == "value":
@@ -96,11 +96,11 @@ def _constant_value(node: onnx.NodeProto) -> onnx.TensorProto | None:
 
 def _passes_through(node: onnx.NodeProto, draft: Draft, read: Counter[str]) -> bool:
     """Tell whether the first output of a node equals its first input, and it has no other output in use."""
-    if node.domain not in ("", "ai.onnx") or any(read[name] for name in node.output[1:]):
+    if any(read[name] for name in node.output[1:]):
         return False
-    if node.op_type == "Identity":
+    if operator(node) == "Identity":
         return True
-    if node.op_type != "Dropout":
+    if operator(node) != "Dropout":
         return False
     mode = node.input[2] if len(node.input) > 2 else ""
     return not mode or _is_false(draft.constants.get(mode))
@@ -111,14 +111,17 @@ def _is_false(tensor: onnx.TensorProto | None) -> bool:
 
 
 def _remove_identities_before_outputs(draft: Draft) -> None:
-    """Let the producer of an output's Identity write the output itself, if nothing else needs the old name."""
+    """Let the producer of an output's Identity write the output itself, if nothing else reads the old name.
+
+    With other readers there are two tensors that the user knows by name, and the Identity stays.
+    """
     read, captured_names = draft.uses(), draft.captured()
     producers = {name: node for node in draft.nodes for name in node.output if name}
     renamed: dict[str, str] = {}
     kept = []
     for node in draft.nodes:
         old, new = (node.input[0], node.output[0]) if _passes_through(node, draft, read) else ("", "")
-        movable = old in producers and old not in (draft.outputs | captured_names | renamed.keys())
+        movable = old in producers and read[old] == 1
         if movable and new in draft.outputs and new not in captured_names:
             renamed[old] = new
         else:

@@ -10,7 +10,7 @@ import onnx
 from numpy.typing import NDArray
 
 from quantlab.graph.draft import Draft, some
-from quantlab.graph.view import attribute
+from quantlab.graph.view import attribute, operator
 from quantlab.numerics.arrays import F64
 
 _WEIGHTED = ("Conv", "ConvTranspose", "Gemm")
@@ -23,14 +23,14 @@ def fold_batchnorm(draft: Draft) -> None:
 
     y = a·(W∗x + b) + (β − a·μ) with a = γ/√(σ² + ε), computed in float64 and rounded once to the type of W. The
     output keeps the name of the BatchNormalization's; the tensor between the two exists no more. A weight that
-    others read too is left for them, and the folded copy gets a name of its own.
+    others read too is left for them, and the folded copy gets a name of its own, which no name of the user's stands for.
     """
     read = draft.uses()
     producers = {name: node for node in draft.nodes for name in node.output if name}
     gone = []
     for norm in list(draft.nodes):
         weighted = producers.get(norm.input[0]) if _is_inference_norm(norm, read) else None
-        if weighted is None or weighted.op_type not in _WEIGHTED or read[norm.input[0]] != 1:
+        if weighted is None or operator(weighted) not in _WEIGHTED or read[norm.input[0]] != 1:
             continue
         folded = _folded(weighted, norm, draft)
         if folded is None:
@@ -39,7 +39,7 @@ def fold_batchnorm(draft: Draft) -> None:
         _store(weighted, norm, folded, draft, read)
         producers[norm.output[0]] = weighted
     vanished = frozenset(gone)
-    draft.nodes = [n for n in draft.nodes if not (n.op_type == "BatchNormalization" and n.input[0] in vanished)]
+    draft.nodes = [n for n in draft.nodes if not (operator(n) == "BatchNormalization" and n.input[0] in vanished)]
     draft.gone.extend(gone)
     if gone:
         draft.notes.append(
@@ -50,8 +50,7 @@ def fold_batchnorm(draft: Draft) -> None:
 
 def _is_inference_norm(node: onnx.NodeProto, read: Counter[str]) -> bool:
     return (
-        node.op_type == "BatchNormalization"
-        and node.domain in ("", "ai.onnx")
+        operator(node) == "BatchNormalization"
         and not attribute(node, "training_mode", 0)
         and not any(read[name] for name in node.output[1:])
     )
@@ -103,8 +102,7 @@ def _store(
         old = names[index]
         if not old or read[old] != 1:
             names[index] = draft.unused_name(f"{norm.output[0]}_{kind}")
-            if old:
-                draft.renamed[names[index]] = old
+            if old:  # no renaming: the values are others, and so is a scale that fits them
                 read[old] -= 1
             read[names[index]] = 1
         draft.constants[names[index]] = onnx.numpy_helper.from_array(array, names[index])

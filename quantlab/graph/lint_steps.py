@@ -10,6 +10,7 @@ from quantlab.graph.finding import Finding, label
 from quantlab.graph.patterns import WEIGHTED, weight_axis
 from quantlab.graph.qdq_view import QdqGraph, Step
 from quantlab.graph.target import Target
+from quantlab.graph.view import operator
 
 _PER_CHANNEL_OPSET = 13
 _INTEGER_OPERATORS = frozenset({"ConvInteger", "MatMulInteger", "DynamicQuantizeLinear"})
@@ -98,8 +99,8 @@ def _channels(qdq: QdqGraph, step: Step, target: Target) -> Iterator[Finding]:
     if step.quantizes:
         return
     for use in qdq.graph.consumers(step.node.output[0]):
-        if use.node.op_type in WEIGHTED and use.input_index < 2:
-            axis = weight_axis(use.node, use.input_index, len(shape), target)
+        if operator(use.node) in WEIGHTED and use.input_index < 2:
+            axis = weight_axis(use.node, use.input_index, shape, target)
             if axis != step.axis:
                 wanted = "one scale for all of it" if axis is None else f"scales along axis {axis}"
                 message = (

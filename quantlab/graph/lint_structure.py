@@ -10,6 +10,7 @@ import onnx
 from quantlab.graph.finding import Finding, Severity, label
 from quantlab.graph.patterns import WEIGHTED, Fusion, averages, fusion, moves
 from quantlab.graph.qdq_view import QdqGraph, Step
+from quantlab.graph.view import operator
 
 _GATES = frozenset({"Sigmoid", "HardSigmoid", "Tanh", "Erf"})
 
@@ -17,9 +18,9 @@ _GATES = frozenset({"Sigmoid", "HardSigmoid", "Tanh", "Erf"})
 def check_structure(qdq: QdqGraph) -> Iterator[Finding]:
     """Check against TensorRT's fusions: one pass over kernels, one over Concat and average pooling."""
     for node in qdq.plain.nodes:
-        if node.op_type in WEIGHTED:
+        if operator(node) in WEIGHTED:
             yield from _weighted(qdq, node)
-        elif node.op_type == "Concat":
+        elif operator(node) == "Concat":
             yield from _concat(qdq, node)
         elif averages(qdq.plain, node):
             yield from _pooling(qdq, node)
@@ -28,9 +29,9 @@ def check_structure(qdq: QdqGraph) -> Iterator[Finding]:
 def check_for_ort(qdq: QdqGraph) -> Iterator[Finding]:
     """Check what keeps ONNX Runtime from its integer kernels."""
     for node in qdq.plain.nodes:
-        if node.op_type in WEIGHTED:
+        if operator(node) in WEIGHTED:
             yield from _partly(qdq, node)
-        if node.op_type == "Conv" and _quantized_operands(qdq, node) == {0, 1}:
+        if operator(node) == "Conv" and _quantized_operands(qdq, node) == {0, 1}:
             yield from _unfused(qdq, node)
     for step in qdq.steps:
         if step.quantizes and not step.weight and step.dtype == np.int8:
@@ -68,7 +69,7 @@ def _inside(qdq: QdqGraph, kernel: Fusion, node: onnx.NodeProto) -> Iterator[Fin
         step = qdq.dequantized(node, index) if name in kernel.inner else None
         if step is not None:
             before = qdq.plain.producer(name)
-            gate = node.op_type == "Mul" and before is not None and before.op_type in _GATES
+            gate = operator(node) == "Mul" and before is not None and operator(before) in _GATES
             message = f"Q/DQ on '{name}' splits {chain} of '{label(kernel.nodes[0])}', which is one kernel."
             fix = f"Quantize '{kernel.output}' instead."
             yield _finding("gate" if gate else "fusion", "warning", node, name, message, fix)
@@ -120,7 +121,7 @@ def _quantized_later(qdq: QdqGraph, tensor: str) -> Step | None:
 
 def _unfused(qdq: QdqGraph, node: onnx.NodeProto) -> Iterator[Finding]:
     uses = qdq.graph.consumers(node.output[0])
-    if len(uses) == 1 and uses[0].node.op_type in {"Relu", "Clip"}:
+    if len(uses) == 1 and operator(uses[0].node) in {"Relu", "Clip"}:
         uses = qdq.graph.consumers(uses[0].node.output[0])
     if not uses or any(use.node.op_type != "QuantizeLinear" for use in uses):
         message = "its result is not quantized for every reader, so ONNX Runtime runs it in float."

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 
 from quantlab.graph.target import Target
-from quantlab.graph.view import Graph, Use, attribute
+from quantlab.graph.view import Graph, Shape, Use, attribute, operator
 
 WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 
@@ -85,32 +85,36 @@ class Fusion:
 
 def weight_index(graph: Graph, node: onnx.NodeProto) -> int | None:
     """Return which input of a weighted operator is its constant weight; None if none is constant."""
-    candidates = (1, 0) if node.op_type in {"Gemm", "MatMul"} else (1,)
+    candidates = (1, 0) if operator(node) in {"Gemm", "MatMul"} else (1,)
     return next((i for i in candidates if graph.is_constant(node.input[i])), None)
 
 
-def weight_axis(node: onnx.NodeProto, index: int, rank: int, target: Target) -> int | None:
-    """Return the output channels' axis of the weight at input `index`; None: one scale for all of it."""
-    if node.op_type == "Conv":
+def weight_axis(node: onnx.NodeProto, index: int, shape: Shape, target: Target) -> int | None:
+    """Return the output channels' axis of the weight of `shape` at input `index`; None: one scale for all of it.
+
+    A stack of matrices has no channels of its own: column j of one is not column j of the next.
+    """
+    if operator(node) == "Conv":
         return 0
-    if node.op_type == "ConvTranspose":
+    if operator(node) == "ConvTranspose":
         return target.transposed_convolution_axis(int(attribute(node, "group", 1)))
-    if index != 1 or rank < 2:
+    if index != 1 or len(shape) < 2:
         return None
-    if node.op_type == "Gemm":
+    if operator(node) == "Gemm":
         return 0 if attribute(node, "transB", 0) else 1
-    return rank - 1
+    return len(shape) - 1 if all(size == 1 for size in shape[:-2]) else None
 
 
 def moves(graph: Graph, node: onnx.NodeProto | None) -> bool:
     """Tell whether `node` only moves, repeats or drops values of input 0, or fills up with zeros."""
     if node is None or graph.is_constant(node.input[0] if node.input else ""):
         return False
-    if node.op_type == "Pad":
+    if operator(node) == "Pad":
         return attribute(node, "mode", b"constant") != b"constant" or _fills_with_zero(graph, node)
-    if node.op_type == "Resize":
-        return attribute(node, "mode", b"nearest") == b"nearest"
-    return node.op_type in MOVES
+    if operator(node) == "Resize":
+        cropped = attribute(node, "coordinate_transformation_mode", b"half_pixel") == b"tf_crop_and_resize"
+        return attribute(node, "mode", b"nearest") == b"nearest" and not cropped  # outside the crop stands a constant
+    return operator(node) in MOVES
 
 
 def source(graph: Graph, tensor: str) -> str:
@@ -126,8 +130,8 @@ def averages(graph: Graph, node: onnx.NodeProto | None) -> bool:
     """Tell whether `node` is average pooling: AveragePool, GlobalAveragePool or ReduceMean over the image."""
     if node is None:
         return False
-    if node.op_type != "ReduceMean":
-        return node.op_type in {"AveragePool", "GlobalAveragePool"}
+    if operator(node) != "ReduceMean":
+        return operator(node) in {"AveragePool", "GlobalAveragePool"}
     shape = graph.shape(node.input[0])
     axes = attribute(node, "axes")
     if axes is None and len(node.input) > 1 and node.input[1]:
@@ -142,7 +146,8 @@ def fusion(graph: Graph, node: onnx.NodeProto) -> Fusion:
     nodes = [node]
     tensor = node.output[0]
     inner: list[str] = []
-    while (use := _only_use(graph, tensor)) is not None and is_affine(graph, use):
+    axis = _channel_axis(graph, node)
+    while (use := _only_use(graph, tensor)) is not None and is_affine(graph, use, axis):
         inner.append(tensor)
         nodes.append(use.node)
         tensor = use.node.output[0]
@@ -162,7 +167,7 @@ def fusion(graph: Graph, node: onnx.NodeProto) -> Fusion:
 
 def fused_branch(graph: Graph, node: onnx.NodeProto) -> int | None:
     """Return which input of an Add a convolution computes in the same kernel: the later one if two could."""
-    if node.op_type not in {"Add", "Sum"} or _broadcasts(graph, node):
+    if operator(node) not in {"Add", "Sum"} or _broadcasts(graph, node):
         return None
     found = [(graph.position(t), i) for i, t in enumerate(node.input) if _ends_convolution(graph, t)]
     return max(found)[1] if found else None
@@ -173,18 +178,47 @@ def activation(graph: Graph, tensor: str) -> tuple[onnx.NodeProto, ...]:
     if graph.is_output(tensor):
         return ()
     uses = graph.consumers(tensor)
-    if len(uses) == 1 and uses[0].input_index == 0 and uses[0].node.op_type in ACTIVATIONS:
+    if len(uses) == 1 and uses[0].input_index == 0 and operator(uses[0].node) in ACTIVATIONS:
         return (uses[0].node,)
     return next((found for gate, tail in GATES if (found := _gated(graph, tensor, gate, tail))), ())
 
 
-def is_affine(graph: Graph, use: Use) -> bool:
-    """Tell whether `use.node` is BatchNormalization, or adds to or scales the used tensor by a constant."""
-    if use.node.op_type == "BatchNormalization":
+def is_affine(graph: Graph, use: Use, axis: int | None = None) -> bool:
+    """Tell whether `use.node` is BatchNormalization, or adds to or scales the used tensor by a constant.
+
+    The constant is one number, or one for each index along `axis`, the axis of channels (None: has none): only
+    those can become part of the weights and bias.
+    """
+    if operator(use.node) == "BatchNormalization":
         return use.input_index == 0
-    if use.node.op_type not in _AFFINE or len(use.node.input) != 2:
+    if operator(use.node) not in _AFFINE or len(use.node.input) != 2:
         return False
-    return graph.is_constant(use.node.input[1 - use.input_index])
+    if operator(use.node) == "Div" and use.input_index != 0:
+        return False  # constant / x
+    other = use.node.input[1 - use.input_index]
+    return graph.is_constant(other) and _is_per_channel(graph, other, use.node.input[use.input_index], axis)
+
+
+def _is_per_channel(graph: Graph, constant: str, tensor: str, axis: int | None) -> bool:
+    """Tell whether a constant, aligned with the last axes of `tensor`, differs along `axis` at most."""
+    sizes, shape = graph.shape(constant), graph.shape(tensor)
+    if sizes is None or shape is None:
+        return sizes == ()
+    if len(sizes) > len(shape):
+        return False
+    first = len(shape) - len(sizes)
+    channels = None if axis is None or not shape else axis % len(shape)
+    return all(
+        size == 1 or (i == channels and (size == shape[i] or isinstance(shape[i], str)))
+        for i, size in enumerate(sizes, start=first)
+    )
+
+
+def _channel_axis(graph: Graph, node: onnx.NodeProto) -> int:
+    """Return the axis of output channels in the result of a weighted operator."""
+    if operator(node) in _CONVOLUTIONS:
+        return 1
+    return -2 if weight_index(graph, node) == 0 else -1
 
 
 def _only_use(graph: Graph, tensor: str) -> Use | None:
@@ -195,10 +229,10 @@ def _only_use(graph: Graph, tensor: str) -> Use | None:
 def _ends_convolution(graph: Graph, tensor: str) -> bool:
     """Tell whether `tensor`, read once, is a convolution's result or a constant scaling and shift of it."""
     while _only_use(graph, tensor) is not None and (node := graph.producer(tensor)) is not None:
-        if node.op_type in _CONVOLUTIONS:
+        if operator(node) in _CONVOLUTIONS:
             return graph.is_constant(node.input[1])
         step = next((i for i, t in enumerate(node.input) if not graph.is_constant(t)), 0)
-        if not is_affine(graph, Use(node, step)):
+        if not is_affine(graph, Use(node, step), axis=1):
             return False
         tensor = node.input[step]
     return False
@@ -219,7 +253,7 @@ def _gated(graph: Graph, tensor: str, gate: tuple[str, ...], tail: tuple[str, ..
     if len(uses) != 2:
         return ()
     start, product = sorted(uses, key=lambda use: graph.position(use.node.output[0]))
-    if product.node.op_type != "Mul" or start.node.op_type != gate[0]:
+    if operator(product.node) != "Mul" or operator(start.node) != gate[0]:
         return ()
     found = _chain(graph, start, gate)
     if not found or _only_use(graph, found[-1].output[0]) is None:
@@ -237,10 +271,10 @@ def _chain(graph: Graph, use: Use, operators: tuple[str, ...]) -> tuple[onnx.Nod
     """Return the nodes from `use` on if their types are `operators` and nothing else reads between them."""
     found: list[onnx.NodeProto] = []
     step: Use | None = use
-    for operator in operators:
-        if step is None or step.node.op_type != operator:
+    for wanted in operators:
+        if step is None or operator(step.node) != wanted:
             return ()
-        if operator in _AFFINE and not is_affine(graph, step):
+        if wanted in _AFFINE and not is_affine(graph, step):
             return ()
         found.append(step.node)
         step = _only_use(graph, step.node.output[0])

@@ -14,15 +14,17 @@ from quantlab.errors import InputError
 from quantlab.graph.patterns import WEIGHTED, Fusion, fused_branch, fusion, moves, source, weight_axis, weight_index
 from quantlab.graph.rules import Marking, mark_ort, mark_tensorrt
 from quantlab.graph.target import Target
-from quantlab.graph.view import Graph, bodies, captured
+from quantlab.graph.view import Graph, bodies, captured, operator
 
 __all__ = ["Head", "Place", "Placement", "Site", "Target", "WeightSite", "place"]
+
+_SIZES = frozenset({"Shape", "Size"})  # what they return depends on no value
 
 Place = tuple[str, int]
 """One operand: the name of a node and the index of its input."""
 
 Head = Literal["float", "int8"]
-"""What happens to the last weighted operators, those from which outputs follow without another one."""
+"""What happens to the last weighted operators, those whose result reaches outputs and no other one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +125,7 @@ def place(graph: Graph, target: Target, *, head: Head = "float", without: Collec
     """
     _refuse(graph)
     reasons = _float_operators(graph, target, head) | _without_scale(graph, without)
-    quantized = [n for n in graph.nodes if n.op_type in WEIGHTED and n.name not in reasons]
+    quantized = [n for n in graph.nodes if operator(n) in WEIGHTED and n.name not in reasons]
     kernels = tuple(fusion(graph, node) for node in quantized)
     marking = Marking(graph, target, without=without)
     for node in quantized:
@@ -168,7 +170,7 @@ def _float_operators(graph: Graph, target: Target, head: Head) -> dict[str, str]
     for node in graph.nodes:
         if any(True for _ in bodies(node)):
             found[node.name] = f"bodies of {node.op_type} stay in float"
-        elif node.op_type in WEIGHTED and (reason := _float_reason(graph, target, node)) is not None:
+        elif operator(node) in WEIGHTED and (reason := _float_reason(graph, target, node)) is not None:
             found[node.name] = reason
         elif node.name in heads:
             found[node.name] = "a last weighted operator before an output stays in float (head='float')"
@@ -178,7 +180,7 @@ def _float_operators(graph: Graph, target: Target, head: Head) -> dict[str, str]
 def _without_scale(graph: Graph, without: Collection[str]) -> dict[str, str]:
     found = {}
     for node in graph.nodes if without else ():
-        if node.op_type in WEIGHTED:
+        if operator(node) in WEIGHTED:
             lost = [t for i in activation_operands(graph, node) if source(graph, t := node.input[i]) in without]
             if lost:
                 found[node.name] = f"its input '{lost[0]}' has no scale"
@@ -199,23 +201,34 @@ def _float_reason(graph: Graph, target: Target, node: onnx.NodeProto) -> str | N
 
 
 def _heads(graph: Graph) -> set[str]:
-    """Return the weighted nodes from which an output follows without another one in between.
+    """Return the weighted nodes from which an output follows and no other weighted node.
 
-    A residual Add leads back to its fused convolution only: its other input is older.
+    An output that the network goes on from (a level of a feature pyramid) makes no head. A residual Add leads back to its fused convolution only: its other input is older.
     """
     waiting, seen, heads = list(graph.outputs), set(graph.outputs), set()
+    onward = _before_weighted(graph)
     while waiting:
         node = graph.producer(waiting.pop())
-        if node is None or node.op_type in {"Shape", "Size"}:
+        if node is None or operator(node) in _SIZES:
             continue
-        if node.op_type in WEIGHTED:
-            heads.add(node.name)
+        if operator(node) in WEIGHTED:
+            if not onward.intersection(node.output):
+                heads.add(node.name)
             continue
         branch = fused_branch(graph, node)
         before = (*node.input, *captured(node)) if branch is None else (node.input[branch],)
         waiting += [t for t in before if t not in seen]
         seen.update(before)
     return heads
+
+
+def _before_weighted(graph: Graph) -> set[str]:
+    """Return the tensors whose values reach a weighted node."""
+    found: set[str] = set()
+    for node in reversed(graph.nodes):
+        if operator(node) in WEIGHTED or (operator(node) not in _SIZES and found.intersection(node.output)):
+            found.update(name for name in (*node.input, *captured(node)) if name)
+    return found
 
 
 def _sites(graph: Graph, marking: Marking) -> dict[str, Site]:
@@ -234,9 +247,9 @@ def _weights(graph: Graph, quantized: Iterable[onnx.NodeProto], target: Target) 
     for node in quantized:
         index = weight_index(graph, node)
         if index is not None:
-            rank = len(graph.shape(node.input[index]) or ())
+            shape = graph.shape(node.input[index]) or ()
             axes = found.setdefault(node.input[index], {})
-            axes.setdefault(weight_axis(node, index, rank, target), []).append((node.name, index))
+            axes.setdefault(weight_axis(node, index, shape, target), []).append((node.name, index))
     return {
         name: tuple(WeightSite(name, tuple(uses), axis) for axis, uses in axes.items()) for name, axes in found.items()
     }
@@ -257,7 +270,7 @@ def _float_tensors(graph: Graph, marking: Marking, kernels: Iterable[Fusion]) ->
 
 
 def _float_tensor_reason(graph: Graph, tensor: str) -> str:
-    readers = dict.fromkeys(use.node.op_type for use in graph.consumers(tensor))
+    readers = dict.fromkeys(operator(use.node) for use in graph.consumers(tensor))
     if not readers:
         return "output of the model" if graph.is_output(tensor) else "read by nothing"
     return f"read by {' and '.join(readers)} in float"

@@ -14,7 +14,7 @@ from quantlab.calibration.weight_methods import WeightMethod
 from quantlab.graph.patterns import source
 from quantlab.graph.placement import Place, Placement, Site, WeightSite
 from quantlab.graph.site_params import needed
-from quantlab.graph.view import Graph, attribute, bodies
+from quantlab.graph.view import Graph, attribute, bodies, operator
 from quantlab.graph.weights import int8_initializer, int32_bias, room_for_bias, weight_row
 from quantlab.numerics.affine import QuantParams
 
@@ -187,7 +187,7 @@ def _int32_biases(graph: Graph, params: Mapping[str, QuantParams]) -> dict[str, 
     """
     found = {}
     for node in graph.nodes:
-        if node.op_type in {"Conv", "Gemm"} and len(node.input) > 2 and attribute(node, "beta", 1.0) == 1.0:
+        if operator(node) in {"Conv", "Gemm"} and len(node.input) > 2 and attribute(node, "beta", 1.0) == 1.0:
             bias, tensor = node.input[2], source(graph, node.input[0])
             if graph.is_constant(bias) and len(graph.shape(bias) or ()) == 1 and tensor in params:
                 found[node.name] = bias, tensor

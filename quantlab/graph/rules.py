@@ -10,7 +10,7 @@ import onnx
 
 from quantlab.graph.patterns import JOINS, Fusion, averages, moves, source
 from quantlab.graph.target import Target
-from quantlab.graph.view import Graph, Use, attribute
+from quantlab.graph.view import Graph, Use, attribute, operator
 
 _ORT_JOINS = frozenset({"Add", "Mul"})
 
@@ -64,7 +64,7 @@ class Marking:
                 self.marks[name].shares = origin
                 self._unite(origin, name)
                 waiting.append((node.input[0], (node.name, 0)))
-            elif node.op_type == "Concat" and all(self._possible(t) for t in node.input):
+            elif operator(node) == "Concat" and all(self._possible(t) for t in node.input):
                 waiting += [(t, (node.name, i)) for i, t in enumerate(node.input)]
                 if self._tensorrt:
                     for t in node.input:
@@ -125,7 +125,7 @@ def mark_tensorrt(marking: Marking, kernels: Iterable[Fusion]) -> None:
             marking.demand(node.input[0], (node.name, 0))
     absorbed = {id(node) for kernel in kernels for node in kernel.nodes}
     for node in graph.nodes:
-        if node.op_type in JOINS and id(node) not in absorbed and node.output[0] in marking.marks:
+        if operator(node) in JOINS and id(node) not in absorbed and node.output[0] in marking.marks:
             _join(marking, node)
 
 
@@ -136,10 +136,10 @@ def mark_ort(marking: Marking, kernels: Iterable[Fusion]) -> None:
     integers' range makes superfluous; so is that of an Add or Mul whose inputs are quantized.
     """
     graph = marking.graph
-    convolutions = {id(k.nodes[0]) for k in kernels if k.nodes[0].op_type == "Conv"}
+    convolutions = {id(k.nodes[0]) for k in kernels if operator(k.nodes[0]) == "Conv"}
     weighted = {id(k.nodes[0]) for k in kernels}
     for node in graph.nodes:
-        joined = node.op_type in _ORT_JOINS and _join(marking, node)
+        joined = operator(node) in _ORT_JOINS and _join(marking, node)
         if id(node) in convolutions or joined:
             limited = _limited(graph, node.output[0])
             marking.demand_all(node.output[0] if limited is None else limited[0].node.output[0])
@@ -162,7 +162,7 @@ def _join(marking: Marking, node: onnx.NodeProto) -> bool:
 def _pads_convolution(graph: Graph, node: onnx.NodeProto) -> bool:
     """Tell whether ONNX Runtime merges `node` into the convolution that reads it: zeros around the image."""
     uses = graph.consumers(node.output[0])
-    if node.op_type != "Pad" or len(uses) != 1 or uses[0].node.op_type != "Conv" or not moves(graph, node):
+    if operator(node) != "Pad" or len(uses) != 1 or operator(uses[0].node) != "Conv" or not moves(graph, node):
         return False
     pads = graph.constant(node.input[1]) if len(node.input) > 1 else None
     if pads is None or attribute(node, "mode", b"constant") != b"constant" or len(node.input) > 3:
@@ -178,9 +178,9 @@ def _limited(graph: Graph, tensor: str) -> tuple[Use, tuple[float, float]] | Non
     uses = graph.consumers(tensor)
     if len(uses) != 1 or graph.is_output(tensor):
         return None
-    if uses[0].node.op_type == "Relu":
+    if operator(uses[0].node) == "Relu":
         return uses[0], (0.0, float("inf"))
-    if uses[0].node.op_type != "Clip" or uses[0].input_index != 0:
+    if operator(uses[0].node) != "Clip" or uses[0].input_index != 0:
         return None
     low, high = (*uses[0].node.input[1:], "", "")[:2]
     bounds = _bound(graph, low, -np.inf), _bound(graph, high, np.inf)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from quantlab.calibration.scale_table import Scale
+from quantlab.calibration.schemes import UNUSED_SCALE
 from quantlab.errors import InputError
 from quantlab.graph.placement import Placement, Site
 from quantlab.numerics.affine import LIMITS, QuantParams
@@ -18,7 +19,7 @@ def activation_params(rows: Mapping[str, Scale], placement: Placement) -> dict[s
     """Return scale and zero point of every site, those of one group equal.
 
     TensorRT gets INT8 about 0, ONNX Runtime UINT8 (symmetric scales about 128); rows of the other type are shifted,
-    which changes no value. Where a group's rows differ, the widest range wins.
+    which changes no value. Where a group's rows differ, the widest range wins; a tensor that was always zero has none.
 
     Raises
     ------
@@ -28,7 +29,9 @@ def activation_params(rows: Mapping[str, Scale], placement: Placement) -> dict[s
     convert = _as_uint8 if placement.target.tensorrt is None else _as_int8
     params = {tensor: convert(rows[tensor]) for tensor in placement.tensors}
     for group in placement.groups:
-        widest = max((params[t] for t in group if t in params), key=_width)
+        members = [t for t in group if t in params]
+        living = [t for t in members if not _is_dead(rows[t])]
+        widest = max((params[t] for t in living or members), key=_width)
         params |= dict.fromkeys(group, widest)
     return {tensor: params[site.shares or tensor] for tensor, site in placement.activations.items()}
 
@@ -79,6 +82,14 @@ def _per_tensor(row: Scale) -> QuantParams:
             "Calibrate it as an activation."
         )
     return row.params
+
+
+def _is_dead(row: Scale) -> bool:
+    """Tell whether the scale is the placeholder of a tensor without amplitude, which says nothing about a range.
+
+    A row that does not tell what was observed (from a cache) is believed to be one if it has that very scale.
+    """
+    return row.scale == (UNUSED_SCALE,) and (row.observed is None or row.observed.amax == 0)
 
 
 def _width(params: QuantParams) -> float:

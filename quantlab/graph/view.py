@@ -136,6 +136,11 @@ def attribute(node: onnx.NodeProto, name: str, default: Any = None) -> Any:
     return next((onnx.helper.get_attribute_value(a) for a in node.attribute if a.name == name), default)
 
 
+def operator(node: onnx.NodeProto) -> str:
+    """Return the type of the operator, "domain::type" outside ONNX: there a name like Conv may mean anything."""
+    return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}::{node.op_type}"
+
+
 def captured(node: onnx.NodeProto) -> tuple[str, ...]:
     """Return the outer tensors that the bodies of `node` read, each once, in order of first use."""
     return tuple(dict.fromkeys(name for body in bodies(node) for name in _free(body)))
@@ -202,7 +207,7 @@ def _topological(
 def _constant_nodes(nodes: Iterable[onnx.NodeProto]) -> dict[str, onnx.TensorProto]:
     found = {}
     for node in nodes:
-        if node.op_type == "Constant" and len(node.attribute) == 1:
+        if operator(node) == "Constant" and len(node.attribute) == 1:
             value = onnx.helper.get_attribute_value(node.attribute[0])
             if not isinstance(value, onnx.TensorProto):
                 if not isinstance(value, int | float | list):

@@ -307,3 +307,10 @@ def test_a_model_with_nothing_to_quantize_is_refused() -> None:
     model = graph_of("g (float[N,4] x) => (float[N,4] y) { y = Exp(x) }")
     with pytest.raises(InputError, match="quantizes nothing of this model"):
         engines.ort(model, expose="quantizable")
+
+
+def test_an_empty_batch_changes_nothing() -> None:
+    images = image_batch(4)
+    with engines.ort(small_cnn(), expose="all") as engine:
+        found = collect(engine, [{"image": images[:0]}, {"image": images}, {"image": images[:0]}])
+    assert same(found, histograms(images))

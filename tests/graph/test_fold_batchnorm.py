@@ -110,8 +110,17 @@ def test_shared_weights_are_folded_apart_and_the_user_s_stay_for_others() -> Non
         k=weights(4, 4, 1, 1), b=weights(4), **norm(4), **norm(4, "q"))  # fmt: skip
     result = check_equal(proto, image(2, 4, 6, 6))
     assert operators(result) == ["Conv"] * 3
-    assert result.names == {"m_weight": "k", "m_bias": "b", "n_weight": "k", "n_bias": "b"}
-    assert {t.name for t in result.model.proto.graph.initializer} == {*result.names, "k", "b"}
+    stored = {t.name for t in result.model.proto.graph.initializer}
+    assert stored == {"m_weight", "m_bias", "n_weight", "n_bias", "k", "b"}
+
+
+def test_a_folded_copy_does_not_stand_for_the_weight_it_came_from() -> None:  # its scales are others
+    proto = model("""net (float[N,4,6,6] x) => (float[N,4,h,w] y, float[N,4,h,w] n) {
+        a = Conv(x, k, b) \n n = BatchNormalization(a, gamma, beta, mean, var) \n y = Conv(x, k, b) }""",
+        k=weights(4, 4, 1, 1), b=weights(4), **norm(4))  # fmt: skip
+    result = check_equal(proto, image(2, 4, 6, 6))
+    assert Graph(result.model.proto).is_constant("n_weight")
+    assert (result.names, result.aliases) == ({}, {})
 
 
 def test_a_name_that_is_taken_is_not_used_for_a_folded_bias() -> None:

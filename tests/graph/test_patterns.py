@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
 
+from quantlab.graph.patterns import fusion
 from quantlab.graph.placement import place
 from quantlab.graph.view import Graph
 from tests.graph.nets import net, net_of
-from tests.graph.placing import CUBE, SAME, TENSORRT, placed, residual, uses
+from tests.graph.placing import CUBE, SAME, TENSORRT, placed, residual, shares, uses
 
 ACTIVATIONS = {
     "Relu": "y0 = Relu(a)",
@@ -39,6 +41,42 @@ def test_nothing_inside_convolution_norm_activation_is_quantized(activation: str
     assert got.tensors == ("x", "y0")
     inside = {t for t, reason in got.floats.items() if reason.startswith("inside one kernel")}
     assert inside == set(Graph(proto).float_activations()) - {"x", "y0", "y"}
+
+
+@pytest.mark.parametrize(
+    ("step", "constant", "folds"),
+    [
+        ("Div(a, k)", (), True),
+        ("Div(k, a)", (), False),
+        ("Sub(k, a)", (), True),
+        ("Mul(a, k)", (1,), True),
+        ("Mul(a, k)", (4, 1, 1), True),
+        ("Add(k, a)", (1, 4, 1, 1), True),
+        ("Add(a, k)", (8,), False),  # along the width
+        ("Add(a, k)", (1, 4, 8, 8), False),
+        ("Mul(a, k)", (1, 1, 8, 1), False),
+        ("Add(a, k)", (1, 1, 1, 1, 1), False),  # makes another rank
+    ],
+)
+def test_only_constants_a_number_or_a_channel_are_part_of_the_kernel(
+    step: str, constant: tuple[int, ...], folds: bool
+) -> None:
+    text = f"g (float[N,4,8,8] x) => (float y) {{ a = Conv{SAME}(x, w) \n s = {step} \n y = Relu(s) }}"
+    proto = net(text, w=CUBE, k=constant)
+    graph = Graph(proto)
+    assert [n.op_type for n in fusion(graph, graph.nodes[0]).nodes[1:2]] == ([step[:3]] if folds else [])
+
+
+@pytest.mark.parametrize(("constant", "folds"), [((4,), True), ((1, 4), True), ((3, 1), False), ((3, 4), False)])
+def test_the_channels_of_a_matrix_product_are_its_last_axis(constant: tuple[int, ...], folds: bool) -> None:
+    text = "g (float[N,3,8] x) => (float[N,3,4] y) { a = MatMul(x, w) \n s = Add(a, k) \n y = Relu(s) }"
+    graph = Graph(net(text, w=(8, 4), k=constant))
+    assert len(fusion(graph, graph.nodes[0]).nodes) == (3 if folds else 1)
+
+
+def test_a_convolution_behind_a_constant_over_it_is_not_fused_with_the_add() -> None:
+    text = residual("d = Relu(x)", f"e = Conv{SAME}(d, w) \n c = Div(k, e)")
+    assert uses(placed(net(text, w=CUBE, z=CUBE, k=())))["d"] == ["Conv1:0"]
 
 
 def test_a_sigmoid_that_others_read_too_is_no_part_of_the_kernel() -> None:
@@ -96,3 +134,47 @@ def test_a_tensor_left_out_takes_along_its_readers_and_what_only_they_needed() -
     assert uses(got) == {"r": ["Conv4:0"]}
     assert got.floats["Conv1"] == "its input 'd' has no scale"
     assert list(got.weights) == ["z"]
+
+
+# operators that only look like those of the tables
+
+
+@pytest.mark.parametrize("operator", ["Conv", "Gemm", "MatMul", "ConvTranspose"])
+def test_weighted_operators_of_other_domains_stay_float(operator: str) -> None:
+    proto = net(f"g (float[N,4] x) => (float[N,4] y) {{ r = {operator}(x, w) \n y = MatMul(r, w) }}", w=(4, 4))
+    proto.graph.node[0].domain = "com.x"
+    proto.opset_import.append(onnx.helper.make_opsetid("com.x", 1))
+    proto.graph.value_info.append(onnx.helper.make_tensor_value_info("r", onnx.TensorProto.FLOAT, ["N", 4]))
+    got = placed(proto)
+    assert uses(got) == {"r": ["MatMul1:0"]}
+    assert got.floats["x"] == f"read by com.x::{operator} in float"
+
+
+@pytest.mark.parametrize("operator", ["Gather", "MaxPool", "GlobalAveragePool", "Concat", "Add"])
+def test_operators_of_other_domains_neither_move_nor_average_nor_join(operator: str) -> None:
+    text = (
+        f"g (float[N,4] x, float[N,4] z) => (float[N,4] y, float[N,4] u, float[N,4] v) {{ u = MatMul(x, w) \n"
+        f"v = MatMul(z, w) \n r = {operator}(x, z) \n y = MatMul(r, w) }}"
+    )
+    proto = net(text, w=(4, 4))
+    proto.graph.node[2].domain = "com.x"
+    proto.opset_import.append(onnx.helper.make_opsetid("com.x", 1))
+    proto.graph.value_info.append(onnx.helper.make_tensor_value_info("r", onnx.TensorProto.FLOAT, ["N", 4]))
+    got = placed(proto)
+    assert uses(got) == {"x": ["MatMul0:0"], "z": ["MatMul1:0"], "r": ["MatMul3:0"]}
+    assert (shares(got), got.groups) == ({}, ())
+
+
+@pytest.mark.parametrize(("shape", "axis"), [((8, 4), 1), ((1, 8, 4), 2), ((3, 8, 4), None), ((1, 3, 8, 4), None)])
+def test_a_stack_of_matrices_has_one_scale(shape: tuple[int, ...], axis: int | None) -> None:
+    got = placed(net("g (float[3,N,8] x) => (float[a,b,c] y) { y = MatMul(x, w) }", w=shape))
+    assert [site.axis for site in got.weights["w"]] == [axis]
+
+
+def test_resizing_a_crop_fills_up_with_a_constant_and_moves_nothing() -> None:
+    text = (
+        'g (float[N,3,4,4] x) => (float[N,4,6,6] y) { r = Resize<mode = "nearest", '
+        'coordinate_transformation_mode = "tf_crop_and_resize">(x, roi, scales) \n y = Conv(r, w) }'
+    )
+    scales, roi = np.array([1, 1, 2, 2], "f"), np.array([0, 0, 0, 0, 1, 1, 2, 2], "f")
+    assert placed(net_of(text, w=np.ones((4, 3, 3, 3), "f"), scales=scales, roi=roi)).tensors == ("r",)

@@ -176,6 +176,26 @@ def test_a_residual_add_before_the_output_leads_back_to_one_convolution_only() -
     assert "Conv1" in got.floats
 
 
+@pytest.mark.parametrize("between", ["", "s = Shape(q)"])
+def test_outputs_along_the_way_are_no_heads(between: str) -> None:
+    text = (
+        "g (float[N,4,8,8] x) => (float[N,4,8,8] p, float[N,4,8,8] q, float[N,4,8,8] y) "
+        f"{{ a = Conv{SAME}(x, w) \n p = Relu(a) \n b = Conv{SAME}(p, w) \n q = Relu(b) \n {between} \n"
+        f"c = Conv{SAME}(q, w) \n y = Relu(c) }}"
+    )
+    got = placed(net(text, w=CUBE), head="float")
+    assert list(got.activations) == ["x", "p"]
+    assert [name for name, reason in got.floats.items() if "last weighted" in reason] == [f"Conv{5 if between else 4}"]
+
+
+def test_a_shape_that_a_weighted_operator_needs_does_not_lead_on_to_it() -> None:
+    text = (
+        "g (float[N,4,8,8] x) => (float[N,4,8,8] y, float[N,4,8,8] z) "
+        f"{{ y = Conv{SAME}(x, w) \n s = Shape(y) \n e = Reshape(x, s) \n z = Conv{SAME}(e, w) }}"
+    )
+    assert set(placed(net(text, w=CUBE), head="float").floats) >= {"Conv0", "Conv3"}
+
+
 # the network that TensorRT was watched on
 
 

@@ -9,11 +9,13 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from quantlab.calibration.ranges import Range
 from quantlab.calibration.scale_table import Scale, ScaleTable
-from quantlab.calibration.schemes import Affine, Symmetric
+from quantlab.calibration.schemes import UNUSED_SCALE, Affine, Symmetric
 from quantlab.calibration.weight_methods import MaxAbs
 from quantlab.errors import InputError
 from quantlab.graph.model import load_model
+from quantlab.graph.normalise import normalise
 from quantlab.graph.placement import Target, place
 from quantlab.graph.qdq import WeightForm, insert_qdq
 from quantlab.graph.qdq_view import read_scales
@@ -135,13 +137,60 @@ def test_repeated_sites_use_the_scale_of_their_source() -> None:
     assert constant(got, "p_scale") == constant(got, "x_scale")
 
 
-def test_a_group_with_different_scales_gets_the_widest() -> None:
+def concatenated() -> onnx.ModelProto:
     text = (
         "g (float[N,4,8,8] x) => (float[N,4,8,8] y) "
         f"{{ a = Relu(x) \n c = Concat<axis = 1>(a, x) \n y = Conv{SAME}(c, w) }}"
     )
-    got = quantized(net(text, w=(4, 8, 3, 3)), rows(x=0.1, a=0.3, c=0.2)).proto
+    return net(text, w=(4, 8, 3, 3))
+
+
+def test_a_group_with_different_scales_gets_the_widest() -> None:
+    got = quantized(concatenated(), rows(x=0.1, a=0.3, c=0.2)).proto
     assert [float(constant(got, f"{t}_scale")) for t in "xac"] == [np.float32(0.3)] * 3
+
+
+@pytest.mark.parametrize("range_of_a", [Range(0, 0), None])
+def test_a_tensor_that_was_always_zero_does_not_widen_its_group(range_of_a: Range | None) -> None:
+    dead = Scale("a", (UNUSED_SCALE,), observed=range_of_a)
+    got = quantized(concatenated(), rows(x=0.001, c=0.002).with_rows([dead])).proto
+    assert [float(constant(got, f"{t}_scale")) for t in "xac"] == [np.float32(0.002)] * 3
+
+
+def test_a_tensor_that_reached_one_is_not_taken_for_one_that_was_always_zero() -> None:
+    alive = Scale("a", (UNUSED_SCALE,), observed=Range(0, 1))
+    got = quantized(concatenated(), rows(x=0.001, c=0.002).with_rows([alive])).proto
+    assert [float(constant(got, f"{t}_scale")) for t in "xac"] == [UNUSED_SCALE] * 3
+
+
+def test_a_group_that_was_always_zero_keeps_the_placeholder() -> None:
+    dead = (Scale(t, (UNUSED_SCALE,), observed=Range(0, 0)) for t in "xac")
+    got = quantized(concatenated(), ScaleTable(tuple(dead))).proto
+    assert [float(constant(got, f"{t}_scale")) for t in "xac"] == [UNUSED_SCALE] * 3
+
+
+def test_a_row_of_a_shared_weight_is_not_used_for_its_folded_copy() -> None:
+    text = (
+        "g (float[N,4,8,8] x) => (float[N,4,8,8] y, float[N,4,8,8] p) "
+        "{ a = Conv(x, w) \n p = BatchNormalization(a, gamma, beta, mean, var) \n y = Conv(x, w) }"
+    )
+    shapes = dict.fromkeys(("gamma", "beta", "mean"), (4,))
+    proto = net(text, w=(4, 4, 1, 1), **shapes)
+    proto.graph.initializer.append(numpy_helper.from_array(np.ones(4, "f"), "var"))
+    row = Scale("w", (0.5,) * 4, (0,) * 4, axis=0, role="weight")
+    got = quantized(normalise(load_model(proto)).model.proto, rows(x=0.1).with_rows([row]))
+    assert {r.tensor: r.scale == row.scale for r in got.weight_rows} == {"p_weight": False, "w": True}
+
+
+def test_an_output_beside_a_quantized_tensor_keeps_its_name_and_its_float() -> None:
+    text = (
+        "g (float[N,3,8,8] x) => (float[N,6,4,4] y, float[N,4,6,6] feature) "
+        "{ a = Conv(x, w) \n r = Relu(a) \n feature = Identity(r) \n y = Conv(r, v) }"
+    )
+    proto = normalise(load_model(net(text, w=(4, 3, 3, 3), v=(6, 4, 3, 3)))).model.proto
+    got = quantized(proto, rows(x=0.1, r=0.2))
+    assert got.used[:2] == ("x", "r")
+    assert [list(n.input) for n in got.proto.graph.node if n.output[0] == "feature"] == [["r"]]
 
 
 def test_missing_rows_are_listed() -> None:

@@ -153,7 +153,7 @@ def test_a_version_without_caches_is_refused(tmp_path: Path) -> None:
         (b"", "This is no TensorRT calibration cache"),
         (b"\x89PNG\r\n", "no UTF-8"),
         (b"{}", "This is no TensorRT calibration cache"),
-        (b"TRT-8601-EntropyCalibration2\ninput: 3c0102\nconv", "Line 3 of the cache"),
+        (b"TRT-8601-EntropyCalibration2\ninput: 3c010204\nconv", "Line 3 of the cache"),
         (b"TRT-8601-EntropyCalibration2\nx: zzzzzzzz\n", "Line 2 of the cache"),
         (b"TRT-8601-EntropyCalibration2\nx: 3c010204\nx: 3c010204\n", "Line 3 .* «x» a second time"),
         (b"TRT-8601-EntropyCalibration2\nx: 00000000\n", r"«x» the scale 0\.0; .* finite and > 0"),

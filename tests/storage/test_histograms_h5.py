@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 
 from quantlab.calibration.histogram_set import HistogramSet
+from quantlab.calibration.provenance import SKETCH
 from quantlab.errors import InputError
 from quantlab.storage import histograms_h5
 from quantlab.storage.histograms_h5 import read_histograms, write_histograms
@@ -86,8 +87,8 @@ def test_writing_twice_gives_the_same_bytes(tmp_path: Path, written: Path) -> No
 
 
 def test_a_long_provenance_is_kept(tmp_path: Path) -> None:
-    sketch = tuple(f"{value:016x}" for value in range(256))
-    shards = tuple(replace(PROVENANCE.chosen_on[0], name=f"shard {n}", sketch=sketch) for n in range(64))
+    sketch = tuple(f"{value:016x}" for value in range(SKETCH))
+    shards = tuple(replace(PROVENANCE.chosen_on[0], name=f"shard {n}", sketch=sketch) for n in range(16))
     histograms = replace(HISTOGRAMS, provenance=replace(PROVENANCE, chosen_on=shards))
     write_histograms(tmp_path / "histograms.h5", histograms)
     assert read_histograms(tmp_path / "histograms.h5") == histograms
@@ -288,7 +289,7 @@ def test_a_group_in_the_place_of_a_column_is_refused(written: Path) -> None:
 
 def test_texts_longer_than_any_name_are_not_read(monkeypatch: pytest.MonkeyPatch, written: Path) -> None:
     monkeypatch.setattr("quantlab.storage.hdf5_columns._LARGEST", 40)
-    with pytest.raises(InputError, match="«provenance» has texts of 291 bytes"):
+    with pytest.raises(InputError, match="«provenance» has texts of 289 bytes"):
         read_histograms(written)
     with pytest.raises(InputError, match="too long to be stored"):
         write_histograms(written, HISTOGRAMS)
