@@ -1,13 +1,17 @@
 """FP32 and INT8 on the same samples, in one pass: scores, agreement, tensor errors, and how sure they are."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+
+from pydantic import PlainValidator
 
 from quantlab.calibration.provenance import DataIdentity
 from quantlab.comparison.agreement import Agreement, Flip
 from quantlab.comparison.backends import Backends
+from quantlab.comparison.finality import check_unseen, may_be_final, sets_with_a_say
+from quantlab.comparison.fixed_batch import cut, fixed_rows, run_filled
 from quantlab.comparison.frames import flips_frame, scores_frame, tensors_frame
 from quantlab.comparison.json_form import from_json, to_json
 from quantlab.comparison.labelled import LabelledBatches
@@ -27,6 +31,10 @@ if TYPE_CHECKING:
 
 Progress: TypeAlias = Callable[[int, int | None], None]
 """Called after each batch with the samples done and how many there will be, or None where nobody knows."""
+
+
+_Identity: TypeAlias = Annotated[DataIdentity, PlainValidator(DataIdentity.from_json)]
+"""A data identity that JSON holds in its own form."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +68,10 @@ class Comparison:
     data
         The samples.
     chosen_on
-        Every set that is known to have had a say in the INT8 network.
+        Every set that is known to have had a say in the INT8 network; empty if nobody knows any.
     final
-        Whether the score may stand as the last word: it was asked for as that, none of the samples is in a set of
-        `chosen_on`, and they are no random numbers.
+        Whether the score may stand as the last word: it was asked for as that, it is known which sets had a say, none
+        of the samples is in them, and they are no random numbers.
     level
         Nominal coverage of the intervals.
     latency, sizes
@@ -77,8 +85,8 @@ class Comparison:
     tensors: tuple[TensorError, ...]
     nan: NanSamples
     backends: Backends
-    data: DataIdentity
-    chosen_on: tuple[DataIdentity, ...]
+    data: _Identity
+    chosen_on: tuple[_Identity, ...]
     final: bool
     level: float = 0.95
     latency: Latency | None = None
@@ -88,6 +96,15 @@ class Comparison:
     def random(self) -> bool:
         """Whether the samples are random numbers and no data."""
         return self.data.random
+
+    @property
+    def doubt(self) -> str:
+        """Why the score is not final, in words that go after «not final: »; empty if it is."""
+        if self.final:
+            return ""
+        if self.random:
+            return "random numbers, no data"
+        return "for choosing only" if self.chosen_on else "the model does not tell which data chose its scales"
 
     @property
     def flips(self) -> tuple[Flip, ...]:
@@ -113,21 +130,26 @@ class Comparison:
 
     def to_json(self) -> dict[str, Any]:
         """Return all fields as JSON values."""
-        return to_json(self)
+        sets = {"data": self.data.to_json(), "chosen_on": [used.to_json() for used in self.chosen_on]}
+        return to_json(self) | sets
 
     @classmethod
     def from_json(cls, value: object) -> "Comparison":
         """Read what `to_json` returned, as JSON values or as text.
+
+        An artefact that calls a score final without telling which data chose the scales is read as not final: an
+        earlier quantlab took the one for the other.
 
         Raises
         ------
         InputError
             When it is no comparison, or a field is missing, unknown or of another type.
         """
-        return from_json(cls, value)
+        found = from_json(cls, value)
+        return replace(found, final=found.final and may_be_final(found.data, found.chosen_on))
 
     def _repr_html_(self) -> str:
-        kind = f"{', random numbers' if self.random else ''}{'' if self.final else ', not a final score'}"
+        kind = "" if self.final else f", not final: {self.doubt}"
         lines = [
             f"{self.samples} samples of «{self.data.name}»{kind}",
             f"FP32: {self.backends.fp32}",
@@ -189,7 +211,8 @@ def compare(
         What to score; () asks for agreement and output errors only, which need no labels. Agreement is measured on
         the first metric's `output` that is named, else on the only output that can be class scores.
     chosen_on
-        Every set that had a say in the INT8 network: `table.provenance.chosen_on`.
+        Further sets that had a say in the INT8 network. Those that the INT8 engine names as its `chosen_on`, and those
+        behind the probe's scales, count anyway. Where none is known at all, the score is not final.
 
     Raises
     ------
@@ -201,15 +224,15 @@ def compare(
     asked, source = tuple(metrics), LabelledBatches(data, settings.labels)
     _check_same("inputs", fp32.inputs, int8.inputs)
     _check_same("outputs", fp32.outputs, int8.outputs)
-    sets = tuple(dict.fromkeys([*chosen_on, *_sets_of(settings.probe)]))
+    sets = sets_with_a_say(chosen_on, int8, settings.probe)
     if source.total is not None and settings.final:
-        _check_unseen(source.data.identity, sets)
+        check_unseen(source.data.identity, sets)
     seen = merge_all(_observed(fp32, int8, source, asked, settings))
     if seen is None:
         raise InputError("There is nothing to compare on: the data hold no sample.")
     identity = source.data.identity
     if settings.final:
-        _check_unseen(identity, sets)  # only now does a stream know what it was
+        check_unseen(identity, sets)  # only now does a stream know what it was
     return Comparison(
         samples=seen.samples,
         metrics=tuple(
@@ -222,7 +245,7 @@ def compare(
         backends=Backends.of(fp32, int8),
         data=identity,
         chosen_on=sets,
-        final=settings.final and not identity.random,
+        final=settings.final and may_be_final(identity, sets),
         level=settings.level,
     )
 
@@ -231,10 +254,10 @@ def _observed(
     fp32: Engine, int8: Engine, source: LabelledBatches, metrics: tuple[Metric, ...], settings: CompareOptions
 ) -> Iterator[Observation]:
     done = 0
-    for batch, labels in source.batches(fp32.inputs):
+    for batch, labels in cut(source.batches(fp32.inputs), fixed_rows(fp32, int8)):
         _check_labels(metrics, labels)
         tensors = settings.probe.measure(batch) if settings.probe else {}
-        answers = Answers(batch, labels, fp32.run(batch), int8.run(batch))
+        answers = Answers(batch, labels, run_filled(fp32, batch), run_filled(int8, batch))
         try:
             yield answers.observe(metrics, tensors)
         except InputError as error:
@@ -264,18 +287,3 @@ def _check_same(what: str, fp32: Iterable[str], int8: Iterable[str]) -> None:
             f"The two networks have different {what}, {one} for FP32 and {two} for INT8: give engines over the same "
             f"network, `restrict`ed to the same {what} if need be."
         )
-
-
-def _sets_of(probe: TensorProbe | None) -> tuple[DataIdentity, ...]:
-    provenance = probe.table.provenance if probe and probe.table else None
-    return provenance.chosen_on if provenance else ()
-
-
-def _check_unseen(data: DataIdentity, chosen_on: tuple[DataIdentity, ...]) -> None:
-    for used in chosen_on:
-        share = data.overlap(used)
-        if share > 0:
-            raise InputError(
-                f"«{data.name}» was used to choose the scales: it shares samples with «{used.name}», about {share:.0%} of "
-                "the smaller set. Score on other samples, or say that the score is not final."
-            )

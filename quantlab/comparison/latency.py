@@ -7,6 +7,7 @@ from time import perf_counter
 import numpy as np
 
 from quantlab.comparison.backends import Backends
+from quantlab.comparison.fixed_batch import cut, filled, fixed_rows
 from quantlab.data.batch import Batch
 from quantlab.engines.engine import Engine
 from quantlab.errors import UsageError
@@ -72,7 +73,7 @@ def measure_latency(
     Parameters
     ----------
     batch
-        One batch of inputs.
+        One batch of inputs; cut or filled up to the size that the networks fix, where they do.
     rounds
         Measured runs of each.
     warm_up
@@ -89,10 +90,15 @@ def measure_latency(
     """
     if rounds < 1 or warm_up < 0:
         raise UsageError(f"Latency needs at least one round and no negative warm-up, not {rounds} and {warm_up}.")
-    inputs = Batch(dict(batch)).bind(fp32.inputs)
+    inputs = _fitted(Batch(dict(batch)).bind(fp32.inputs), fixed_rows(fp32, int8))
     times = [(_timed(fp32, inputs, clock), _timed(int8, inputs, clock)) for _ in range(warm_up + rounds)][warm_up:]
     one, two = zip(*times, strict=True)
     return Latency(one, two, inputs.samples, Backends.of(fp32, int8))
+
+
+def _fitted(batch: Batch, rows: int | None) -> Batch:
+    part, _ = next(cut([(batch, None)], rows))
+    return part if rows is None or not 0 < (part.rows or 0) < rows else filled(part, rows)
 
 
 def _timed(engine: Engine, batch: Tensors, clock: Callable[[], float]) -> float:

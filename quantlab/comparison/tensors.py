@@ -1,10 +1,11 @@
 """Errors of inner tensors: what a tensor's own quantization costs, and what has come together by then."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from quantlab.calibration.scale_table import ScaleTable
 from quantlab.comparison.exact_sums import ExactErrorSums
+from quantlab.comparison.fixed_batch import cut, fixed_rows, run_filled
 from quantlab.comparison.sample_sums import blocks
 from quantlab.data.batch import Batch, checked_batch_size
 from quantlab.engines.engine import Engine
@@ -107,7 +108,8 @@ class TensorProbe:
     table
         Scales for `own`; None leaves it out.
     batch
-        Samples that the engines get at a time, to save memory; None is as many as the data's batches have.
+        Samples that the engines get at a time, to save memory; None is as many as the data's batches have. Engines
+        of a fixed batch size get that, the last batch filled up.
     """
 
     fp32: Engine
@@ -144,8 +146,8 @@ class TensorProbe:
             When the engines refuse the batch, or a tensor's shape or channels do not fit.
         """
         found: dict[str, TensorSums] = {}
-        for part in _parts(batch, self.batch):
-            new = self._sums(self.fp32.run(part), self.int8.run(part), part.samples)
+        for part, _ in cut([(batch, None)], fixed_rows(self.fp32, self.int8) or self.batch):
+            new = self._sums(run_filled(self.fp32, part), run_filled(self.int8, part), part.samples)
             found = {name: found[name].merge(sums) if name in found else sums for name, sums in new.items()}
         return found
 
@@ -171,14 +173,6 @@ def _own(tensor: str, values: AnyArray, params: QuantParams, samples: int) -> Ex
     for block, count in blocks(values, samples):  # quantizing needs several copies
         total = total.merge(ExactErrorSums.of(block, fake_quantize(block, params), count))
     return total
-
-
-def _parts(batch: Batch, size: int | None) -> Iterator[Batch]:
-    if size is None or batch.samples <= size:
-        yield batch
-        return
-    for start in range(0, batch.samples, size):
-        yield Batch({name: values[start : start + size] for name, values in batch.items()})
 
 
 def _shown(engine: Engine) -> Mapping[str, str]:

@@ -49,7 +49,7 @@ class Score:
     samples
         How many.
     final
-        Whether the set had no say in the scales.
+        Whether the set is known to have had no say in the scales.
     metrics
         The main one first; empty without labels.
     agreement
@@ -60,6 +60,8 @@ class Score:
         Samples with NaN among INT8's outputs.
     latency
         None if not measured.
+    untold
+        Whether nothing tells which data chose the scales.
     """
 
     model: str
@@ -72,6 +74,7 @@ class Score:
     output_db: float | None = None
     nan: int = 0
     latency: Latency | None = None
+    untold: bool = False
 
     @classmethod
     def of(cls, model: str, found: Comparison) -> "Score":
@@ -87,6 +90,7 @@ class Score:
             min((error.sqnr_db for error in found.outputs), default=None),
             found.nan.int8,
             found.latency,
+            not found.chosen_on,
         )
 
     @property

@@ -13,8 +13,8 @@ def judge(score: Score | None, *, max_drop: float | None, random: bool) -> Verdi
     """Return the verdict on a score.
 
     A drop above the limit fails. One below it passes; it passes with a warning while its interval reaches beyond the
-    limit, where INT8 gives NaN, or where random numbers had a say. Without a limit, or on a set that had a say in the
-    scales, nothing is judged.
+    limit, where INT8 gives NaN, where random numbers had a say, or where the score is not final. Without a limit
+    nothing is judged.
 
     Parameters
     ----------
@@ -90,7 +90,8 @@ def _doubts(score: Score, *, random: bool) -> list[str]:
     """Return what speaks against believing the score, as clauses."""
     found = []
     if not score.final and not random:
-        found.append(f"«{score.data}» had a say in the scales, so this is no final score")
+        why = "nothing tells which data chose the scales" if score.untold else f"«{score.data}» had a say in the scales"
+        found.append(f"{why}, so this is no final score")
     if random:
         found.append("random numbers had a say in the scales or the score, which says nothing about real data")
     if score.nan:

@@ -167,6 +167,7 @@ def test_compare_scores_and_names_what_ran(place: Path) -> None:
     ended = done(*arguments, "--scales", place / "scales.json", "-o", place / "compare.json")
     assert "onnxruntime" in ended.out
     assert "a simulation of TensorRT" in ended.out
+    assert "«evaluation» (final)" in ended.out
     found = Comparison.from_json((place / "compare.json").read_text())
     assert found.final
     assert found.samples == 40
@@ -181,6 +182,16 @@ def test_compare_refuses_data_that_had_a_say(place: Path) -> None:
     arguments = ("compare", place / "model.onnx", place / "int8.onnx", "-d", place / "calibration.npz", *DECLARED)
     assert "was used to choose the scales" in refused(4, *arguments, "-o", place / "c.json")
     assert not done(*arguments, "--not-final", "-o", place / "c.json", "--json").json["final"]
+
+
+def test_compare_calls_nothing_final_that_nobody_can_check(place: Path) -> None:
+    proto = onnx.load(place / "int8.onnx")
+    del proto.metadata_props[:]
+    onnx.save(proto, place / "stranger.onnx")
+    data = ("-d", place / "evaluation.npz", *DECLARED)
+    ended = done("compare", place / "model.onnx", place / "stranger.onnx", *data, "-o", place / "c.json")
+    assert "(not final: the model does not tell which data chose its scales)" in ended.out
+    assert not Comparison.from_json((place / "c.json").read_text()).final
 
 
 def test_a_drop_beyond_the_limit_is_exit_code_1(place: Path) -> None:

@@ -26,7 +26,7 @@ SHAPES: dict[str, tuple[int | str, ...]] = {"hidden": ("n", HIDDEN), "logits": (
 class Network:
     """logits = relu(x · FIRST) · SECOND with both matrices rounded to multiples of `step`; an Engine.
 
-    The returned arrays are overwritten by the next run, as the protocol allows.
+    `rows` is its batch size, free or fixed. The returned arrays are overwritten by the next run, as the protocol allows.
     """
 
     def __init__(
@@ -34,8 +34,12 @@ class Network:
         step: float = 0.0,
         outputs: tuple[str, ...] = ("logits",),
         names: Mapping[str, str] = MappingProxyType({}),
+        *,
+        rows: int | str = "n",
+        chosen_on: tuple[DataIdentity, ...] = (),
     ) -> None:
-        self.inputs = {"x": TensorSpec("x", np.dtype(np.float32), ("n", FEATURES))}
+        self.inputs = {"x": TensorSpec("x", np.dtype(np.float32), (rows, FEATURES))}
+        self.chosen_on = chosen_on
         self.outputs = {name: TensorSpec(name, np.dtype(np.float64), SHAPES[name]) for name in outputs}
         self.names, self.derivations = names, dict[str, Derivation]()
         self.model_digest, self.model_name = f"sha256:{step}", "network"
@@ -57,7 +61,7 @@ class Network:
         return buffer
 
     def restrict(self, outputs: tuple[str, ...]) -> Network:
-        return Network(self._step, outputs)
+        return Network(self._step, outputs, chosen_on=self.chosen_on)
 
     def close(self) -> None: ...
 

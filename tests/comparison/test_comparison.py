@@ -257,11 +257,55 @@ def test_a_set_that_chose_may_be_scored_if_that_is_not_final() -> None:
     data = samples()
     found = compare(Network(), Network(), data, chosen_on=[chosen_on(data)], options=CompareOptions(final=False))
     assert (found.final, found.chosen_on) == (False, (chosen_on(data),))
+    assert found.doubt == "for choosing only"
 
 
 def test_a_set_that_had_no_say_gives_a_final_score() -> None:
     found = compare(Network(), Network(), samples(), chosen_on=[chosen_on(samples(seed=2))])
-    assert found.final
+    assert (found.final, found.doubt) == (True, "")
+
+
+def test_a_score_is_not_final_where_nobody_knows_what_chose_the_scales() -> None:
+    found = compare(Network(), Network(), samples())
+    assert (found.final, found.doubt) == (False, "the model does not tell which data chose its scales")
+    assert "not final: the model does not tell which data chose its scales" in found._repr_html_()
+
+
+def test_the_int8_engine_tells_what_chose_its_scales() -> None:
+    data, other = samples(), chosen_on(samples(seed=2))
+    found = compare(Network(), Network(chosen_on=(other,)), data)
+    assert (found.final, found.chosen_on) == (True, (other,))
+    with pytest.raises(InputError, match="was used to choose the scales"):
+        compare(Network(), Network(chosen_on=(chosen_on(data),)), data, chosen_on=[other])
+
+
+@pytest.mark.parametrize("start", range(0, 2000, 250))
+def test_a_few_calibration_samples_among_the_evaluation_set_are_seen(start: int) -> None:
+    calibration = samples(2000, seed=2)
+    data = Samples(np.concatenate([samples(60).x, calibration.x[start : start + 1]]))
+    with pytest.raises(InputError, match=r"about 1\.64% of the smaller set"):
+        compare(Network(), Network(chosen_on=(chosen_on(calibration),)), data, metrics=())
+
+
+@pytest.mark.parametrize(("fp32", "int8"), [(4, 4), (4, "n"), ("n", 3), (1, 1), (64, 64), (4, 3)])
+@pytest.mark.parametrize("batch", [4, 7, 40])
+def test_a_fixed_batch_size_is_filled_up_and_changes_no_bit(fp32: int | str, int8: int | str, batch: int) -> None:
+    shown = TensorProbe(Network(0.0, BOTH, rows=fp32), Network(STEP, BOTH, rows=int8), table=probe().table, batch=5)
+    data = samples(10, batch=batch)
+    engines = Network(rows=fp32), Network(STEP, rows=int8)
+    metrics = (TopK(1), TopK(2), Margin())
+    found = compare(*engines, data, metrics=metrics, options=CompareOptions(probe=shown))
+    assert found == result(samples(10), probe=probe())
+
+
+def test_an_output_that_mixes_the_samples_of_a_fixed_batch_is_refused_where_it_was_filled_up() -> None:
+    class Mean(Network):
+        def run(self, batch: Tensors) -> Any:
+            return {"logits": super().run(batch)["logits"].mean(axis=0)}
+
+    assert compare(Mean(rows=5), Mean(rows=5), samples(20, batch=5), metrics=()).samples == 20
+    with pytest.raises(InputError, match=r"«logits» \[4\] mixes the 5 samples .* give a multiple of 5 samples"):
+        compare(Mean(rows=5), Mean(rows=5), samples(19, batch=5), metrics=())
 
 
 def test_the_probes_table_tells_what_chose_it() -> None:
@@ -274,7 +318,7 @@ def test_the_probes_table_tells_what_chose_it() -> None:
 def test_random_numbers_give_no_final_score() -> None:
     data = samples()
     found = result(Samples(data.x, data.labels, random=True))
-    assert (found.random, found.final) == (True, False)
+    assert (found.random, found.final, found.doubt) == (True, False, "random numbers, no data")
 
 
 def test_errors_of_the_engine_are_passed_on() -> None:

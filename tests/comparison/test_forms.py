@@ -40,6 +40,23 @@ def test_a_comparison_survives_json(value: Comparison) -> None:
     assert Comparison.from_json(json.dumps(value.to_json(), allow_nan=False)) == value
 
 
+def test_the_sets_are_written_as_provenances_write_them() -> None:
+    fields = FULL.to_json()
+    assert fields["data"] == FULL.data.to_json()
+    assert fields["chosen_on"] == [used.to_json() for used in FULL.chosen_on]
+
+
+def test_sets_written_as_lists_of_hashes_are_read() -> None:
+    fields = FULL.to_json()
+    fields["data"] |= {"sketch": list(FULL.data.sketch)}
+    assert Comparison.from_json(fields) == FULL
+
+
+def test_a_final_score_without_known_sets_is_read_as_not_final() -> None:
+    assert FULL.final
+    assert not Comparison.from_json(changed("chosen_on", [])).final
+
+
 def changed(place: str, value: object) -> dict[str, Any]:
     """Return FULL's JSON with another value at «a.0.b»."""
     fields = FULL.to_json()

@@ -71,3 +71,8 @@ def test_no_rounds_are_refused(rounds: int, warm_up: int) -> None:
 def test_a_batch_that_does_not_fit_is_refused() -> None:
     with pytest.raises(InputError, match="unknown"):
         measure_latency(Network(), Network(), {"y": BATCH["x"]})
+
+
+@pytest.mark.parametrize("rows", [2, 5, 8])
+def test_networks_of_a_fixed_batch_are_timed_on_that(rows: int) -> None:
+    assert measure_latency(Network(rows=rows), Network(0.5, rows=rows), BATCH, rounds=1).batch == rows

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import onnx
 import pytest
 
 from quantlab import engines
@@ -86,6 +87,35 @@ def test_the_calibration_set_is_refused(table: ScaleTable, built: QuantizedModel
         pytest.raises(InputError, match="was used to choose the scales"),
     ):
         compare(fp32, int8, batches(images(0)), metrics=(), chosen_on=table.provenance.chosen_on)
+
+
+def test_the_int8_model_itself_tells_what_chose_its_scales(built: QuantizedModel) -> None:
+    with engines.ort(residual_net()) as fp32, engines.ort(built.model, optimize=False) as int8:
+        assert compare(fp32, int8, batches(images(1)), metrics=()).final
+        with pytest.raises(InputError, match="was used to choose the scales"):
+            compare(fp32, int8, batches(images(0)[5:9]), metrics=())
+
+
+def test_a_fixed_batch_is_filled_up(built: QuantizedModel) -> None:
+    with (
+        engines.ort(_of_four(residual_net())) as fp32,
+        engines.ort(_of_four(built.model.proto), optimize=False) as int8,
+    ):
+        fixed = compare(fp32, int8, batches(images(1, 10), 4), metrics=())
+    with engines.ort(residual_net()) as fp32, engines.ort(built.model, optimize=False) as int8:
+        free = compare(fp32, int8, batches(images(1, 10), 4), metrics=())
+    assert fixed.samples == 10
+    assert fixed.agreement == free.agreement
+    assert fixed.outputs[0].sqnr_db == pytest.approx(free.outputs[0].sqnr_db, abs=0.5)
+
+
+def _of_four(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the network with a batch of four."""
+    fixed = onnx.ModelProto()
+    fixed.CopyFrom(proto)
+    for value in (*fixed.graph.input, *fixed.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 4
+    return fixed
 
 
 def test_latency_is_measured(built: QuantizedModel) -> None:

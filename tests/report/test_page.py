@@ -146,6 +146,13 @@ def test_random_data_get_a_banner_before_everything_else() -> None:
     assert second.attributes["class"] == "verdict warn"
 
 
+@pytest.mark.parametrize("max_drop", [None, 0.5])
+def test_the_verdict_says_that_a_score_is_not_final(max_drop: float | None) -> None:
+    final = comparison(chosen_on=(), final=False)
+    page = parse(render(build(parts(final=final, max_drop=max_drop))))
+    assert "nothing tells which data chose the scales, so this is no final score" in page.all("section")[0].text
+
+
 def test_real_data_get_none(page: Element) -> None:
     assert not page.all("section", class_="banner")
 

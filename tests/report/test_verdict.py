@@ -63,6 +63,14 @@ def test_a_set_that_had_a_say_gives_no_final_score() -> None:
     assert (found.state, "«calibration» had a say" in found.reason) == ("warn", True)
 
 
+def test_unknown_calibration_data_give_no_final_score() -> None:
+    unknown = score(chosen_on=(), final=False, metrics=(metric(0.0, 0.0),))
+    found = judge(unknown, max_drop=0.5, random=False)
+    assert found.state == "warn"
+    assert "nothing tells which data chose the scales, so this is no final score" in found.reason
+    assert "no final score" in judge(unknown, max_drop=None, random=False).reason
+
+
 def test_nan_never_passes() -> None:
     found = judge(score(nan=NanSamples(0, 3), metrics=(metric(0.0, 0.0),)), max_drop=0.5, random=False)
     assert (found.state, "NaN for 3 samples" in found.reason) == ("warn", True)
