@@ -17,8 +17,7 @@ _WORST = 5
 
 def show_comparison(out: Output, found: Comparison) -> None:
     """Print scores, agreement, output errors, the worst tensors, latency and what ran."""
-    kind = "random numbers, no data" if found.random else "final" if found.final else "not final: for choosing only"
-    out.say(f"{found.samples:,} samples of «{found.data.name}» ({kind})")
+    out.say(f"{found.samples:,} samples of «{found.data.name}» ({_standing(found)})")
     if found.metrics:
         out.table(("", "FP32", "INT8", "drop", "95 % interval", "unit"), [_score_row(m) for m in found.metrics])
     if found.agreement.samples:
@@ -68,13 +67,17 @@ def show_finals(out: Output, finals: Mapping[str, Comparison]) -> None:
     if not finals:
         return
     first = next(iter(finals.values()))
-    out.say(f"Result on {first.samples:,} samples of «{first.data.name}»")
+    out.say(f"Result on {first.samples:,} samples of «{first.data.name}» ({_standing(first)})")
     lines = [_final_lines(found) for found in finals.values()]
     rows = [(name, *(line[name] for line in lines)) for name in lines[0]]
     out.table(("", *finals), [row for row in rows if any(cell is not None for cell in row[1:])])
     out.say(f"FP32 ran in {first.backends.fp32}.")
     for name, found in finals.items():
         out.say(f"{name} ran in {found.backends.int8}{how(found)}.")
+
+
+def _standing(found: Comparison) -> str:
+    return "final" if found.final else f"not final: {found.doubt}"
 
 
 def how(found: Comparison) -> str:

@@ -186,7 +186,7 @@ def _refused(light: onnx.ModelProto) -> str:
     try:
         check_light(light)
     except onnx.checker.ValidationError as error:
-        return str(error).strip().splitlines()[0]
+        return next(iter(str(error).strip().splitlines()), type(error).__name__)
     return ""
 
 

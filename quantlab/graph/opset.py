@@ -41,7 +41,7 @@ def raised(light: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[str, ...]]:
         checked.CopyFrom(new)
         check_light(checked)
     except _FAILURES as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise InputError(
             f"The model uses opset {old}, quantization needs {PER_AXIS_OPSET}, and ONNX cannot convert it ({reason}): "
             f"export it again with opset {PER_AXIS_OPSET} or above."
