@@ -65,7 +65,9 @@ class ErrorSums:
 
     @property
     def sqnr_db(self) -> float:
-        """Signal-to-quantization-noise ratio, 10·log10(Σx² / Σ(x − y)²), in dB; infinite without noise."""
+        """Signal-to-quantization-noise ratio, 10·log10(Σx² / Σ(x − y)²), in dB; infinite without noise, NaN without values."""
+        if self.count == 0:
+            return float("nan")
         return decibels(self.signal, self.noise)
 
     @property
