@@ -28,7 +28,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_commands_work_as_they_stand(project: Path) -> None:
-    from quantlab.cli.main import app
+    from quantlab.cli.app import app
 
     steps = next(block for block in blocks("sh") if "quantlab collect" in block)
     for line in steps.strip().splitlines():
@@ -43,7 +43,7 @@ def test_the_notebook_cells_work_as_they_stand(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("MPLBACKEND", "agg")
     (cells,) = blocks("python")
     scope: dict[str, object] = {}
-    exec(compile(cells, "README.md", "exec"), scope)  # noqa: S102
+    exec(compile(cells, "README.md", "exec"), scope)
     scores = scope["result"].scores_frame()  # type: ignore[attr-defined]
     assert len(scores) == 2
 
