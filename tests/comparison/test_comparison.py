@@ -32,7 +32,7 @@ class Margin:
     higher_is_better: bool = True
     needs_labels: bool = False
 
-    def per_sample(self, outputs: Tensors, labels: Any) -> AnyArray:  # noqa: ARG002
+    def per_sample(self, outputs: Tensors, labels: Any) -> AnyArray:
         best = np.sort(outputs["logits"], axis=1)
         return best[:, -1] - best[:, -2]
 
@@ -323,7 +323,7 @@ def test_random_numbers_give_no_final_score() -> None:
 
 def test_errors_of_the_engine_are_passed_on() -> None:
     class Broken(Network):
-        def run(self, batch: Tensors) -> Any:  # noqa: ARG002
+        def run(self, batch: Tensors) -> Any:
             raise StaleError("the model has changed")
 
     with pytest.raises(StaleError, match="the model has changed"):

@@ -28,7 +28,7 @@ class Own:
     name: str = "own"
     higher_is_better: bool = True
 
-    def per_sample(self, outputs: Tensors, labels: Any) -> AnyArray:  # noqa: ARG002
+    def per_sample(self, outputs: Tensors, labels: Any) -> AnyArray:
         return outputs["y"]
 
 

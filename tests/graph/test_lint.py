@@ -84,8 +84,9 @@ def test_transposed_convolutions_are_clean_for_their_own_version_only(target: st
     assert f"on {other}" in finding.message
 
 
-def test_a_float_model_has_no_findings() -> None:
-    assert lint(residual_net()) == ()
+def test_a_float_model_has_no_finding_but_that_it_is_one() -> None:
+    (finding,) = lint(residual_net())
+    assert (finding.rule, finding.severity) == ("no-qdq", "error")
 
 
 # single steps
