@@ -36,7 +36,7 @@ class CalibrationCache:
     def version(self) -> str | None:
         """The header's version, for instance «8.6.0»; None where the header has none."""
         parts = self.header.split("-", 2)
-        if len(parts) < 3 or parts[0] != "TRT" or not parts[1].isdigit():
+        if len(parts) < 3 or parts[0] != "TRT" or not (parts[1].isascii() and parts[1].isdigit()):
             return None
         number = int(parts[1])
         step = 10000 if number >= 100000 else 1000
@@ -56,13 +56,13 @@ def header(version: str, algorithm: str, *, quantile: float = 0.9999, cutoff: fl
     if algorithm not in ALGORITHMS:
         raise UsageError(f"Unknown calibration algorithm «{algorithm}»; the known ones are {', '.join(ALGORITHMS)}.")
     numbers = re.fullmatch(r"(\d+)\.(\d+)(?:\.(\d+))?(?:\.\d+)*", version)
-    if not numbers:
-        raise UsageError(f"A TensorRT version looks like 8.6.1, not «{version}».")
-    major, minor, patch = (int(n or 0) for n in numbers.groups())
-    if major > 10:
+    if re.match("1[1-9]", version):
         raise UsageError(
             f"TensorRT {version} reads no calibration cache: 11 removed them. Write a Q/DQ model with `quantlab quantize`."
         )
+    if not numbers:
+        raise UsageError(f"A TensorRT version looks like 8.6.1, not «{version}».")
+    major, minor, patch = (int(n or 0) for n in numbers.groups())
     if algorithm == "LegacyCalibration":
         return f"0 {_double(cutoff)} {_double(quantile)}"
     number = major * 10000 + minor * 100 + patch if major >= 10 else major * 1000 + minor * 100 + patch
@@ -77,7 +77,8 @@ def parse_cache(text: str) -> CalibrationCache:
     InputError
         For text that is no cache, naming the line, or a tensor that occurs twice.
     """
-    lines = text.splitlines()
+    # Not splitlines(): a name may hold what only Unicode calls a line break.
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
     first = lines[0] if lines else ""
     if not (first.startswith("TRT-") or _LEGACY.fullmatch(first)):
         raise InputError(
@@ -97,7 +98,7 @@ def parse_cache(text: str) -> CalibrationCache:
 
 
 def render_cache(cache: CalibrationCache) -> str:
-    """Return the cache's text, bit-exact; what TensorRT wrote and `parse_cache` read comes back byte for byte."""
+    """Return the cache's text, bit-exact; what TensorRT wrote comes back byte for byte (other line ends or upper case do not)."""
     lines = [f"{name}: {struct.pack('!f', scale).hex()}" for name, scale in cache.scales.items()]
     return "\n".join([cache.header, *lines]) + "\n"
 

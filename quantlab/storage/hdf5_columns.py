@@ -41,7 +41,7 @@ def write_texts(group: h5py.Group, name: str, texts: list[str]) -> None:
         if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
             raise InputError(f"The name {text!r} cannot be stored: it has the character NUL or half a surrogate pair.")
     encoded = [text.encode() for text in texts]
-    width = max(1, *map(len, encoded), 1)
+    width = max([1, *map(len, encoded)])
     if width * len(texts) > _LARGEST:
         longest = max(texts, key=len)
         raise InputError(f"A text of {width:,} bytes is too long to be stored: «{longest[:40]}…».")

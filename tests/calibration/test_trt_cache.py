@@ -154,3 +154,8 @@ def test_a_table_that_came_from_no_cache_needs_a_header() -> None:
 def test_a_cache_cut_short_in_its_last_number_is_refused() -> None:
     with pytest.raises(InputError, match="Line 3 of the cache is not"):
         parse_cache("TRT-8601-EntropyCalibration2\na: 3c010a14\nb: 3c01")
+
+
+def test_a_name_with_a_unicode_line_break_is_read_back() -> None:
+    cache = CalibrationCache("TRT-8601-EntropyCalibration2", {"a\u2028b": 0.5})
+    assert parse_cache(render_cache(cache)) == cache
