@@ -2,25 +2,32 @@
 
 import errno
 import os
-import sys
 import traceback
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
-from quantlab.cli.console import print_error
+from quantlab.cli.console import print_error, print_error_json
+from quantlab.cli.main import CLOSED_PIPE, INTERRUPTED, drop_output
 from quantlab.errors import InputError, MachineError, QuantlabError
 
-INTERNAL, INTERRUPTED = 70, 130
+INTERNAL = 70
+_INTERRUPTED = "Interrupted; nothing half-written was left."
 _FULL = {errno.ENOSPC: "no space is left on the device", errno.EDQUOT: "the disk quota is used up"}
+_JSON = "quantlab.json"
 _SCRIPT = "quantlab_script_"  # how `data.script` names the module of a user's file
 
 
 class Commands(TyperGroup):
     """A group of commands whose errors are printed as one sentence each."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Note whether JSON was asked for, as an error may come before the command has read its options."""
+        ctx.meta[_JSON] = "--json" in args
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; end the process with its exit code."""
@@ -29,33 +36,50 @@ class Commands(TyperGroup):
         except (typer.Exit, typer.Abort):
             raise
         except BrokenPipeError:
-            _leave_quietly()
+            drop_output()
+            raise typer.Exit(CLOSED_PIPE) from None
         except KeyboardInterrupt:
-            print_error("Interrupted; nothing half-written was left.", label="")
-            raise typer.Exit(INTERRUPTED) from None
-        except Exception as error:
-            if hasattr(error, "show") and hasattr(error, "exit_code"):  # typer's own, for wrong usage
+            print_error(_INTERRUPTED, label="")
+            code, sentence = INTERRUPTED, _INTERRUPTED
+        except (Exception, SystemExit) as error:
+            if isinstance(error, SystemExit) and _script_line(error) is None:
                 raise
-            raise typer.Exit(_explain(error, traced=_debugging(ctx))) from None
+            if hasattr(error, "show") and hasattr(error, "exit_code"):  # typer's own, for wrong usage
+                _print_json(ctx, _usage(error), int(error.exit_code))
+                raise
+            code, sentence = _explain(error, traced=_debugging(ctx))
+        _print_json(ctx, sentence, code)
+        raise typer.Exit(code)
 
 
-def _explain(error: Exception, *, traced: bool) -> int:
+def _usage(error: Any) -> str:
+    return str(error.format_message() if hasattr(error, "format_message") else error)
+
+
+def _print_json(ctx: Any, sentence: str, code: int) -> None:
+    if ctx.meta.get(_JSON):
+        print_error_json(sentence, code)
+
+
+def _explain(error: BaseException, *, traced: bool) -> tuple[int, str]:
     if traced:
         traceback.print_exception(error)
     known = error if isinstance(error, QuantlabError) else _translated(error)
-    if known is not None:
-        print_error(str(known))
-        return known.exit_code
-    print_error(
-        f"internal error (please report it, with what `quantlab --debug …` prints): {type(error).__name__}: "
-        f"{_first_line(error)}"
-    )
-    return INTERNAL
+    code, sentence = (INTERNAL, _internal(error)) if known is None else (known.exit_code, str(known))
+    print_error(sentence)
+    return code, sentence
 
 
-def _translated(error: Exception) -> QuantlabError | None:
+def _internal(error: BaseException) -> str:
+    what = "internal error (please report it, with what `quantlab --debug …` prints)"
+    return f"{what}: {type(error).__name__}: {_first_line(error)}"
+
+
+def _translated(error: BaseException) -> QuantlabError | None:
     """Return what a system's or a user's own error means; None if it is quantlab's fault."""
     place = _script_line(error)
+    if place is not None and isinstance(error, SystemExit):
+        return InputError(f"The data script ended itself in {place}: sys.exit({error.code!r}).")
     if place is not None:
         return InputError(f"The data script failed in {place}: {type(error).__name__}: {_first_line(error)}.")
     if isinstance(error, MemoryError):
@@ -69,7 +93,7 @@ def _translated(error: Exception) -> QuantlabError | None:
     return None
 
 
-def _script_line(error: Exception) -> str | None:
+def _script_line(error: BaseException) -> str | None:
     """Return where in the user's own data script an error came up."""
     for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
         if _module(frame).startswith(_SCRIPT):
@@ -81,15 +105,9 @@ def _module(frame: FrameType) -> str:
     return str(frame.f_globals.get("__name__", ""))
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or ["no message"])[0].rstrip(".")
 
 
 def _debugging(ctx: Any) -> bool:
     return bool(ctx.params.get("debug")) or os.environ.get("QUANTLAB_DEBUG", "") not in ("", "0")
-
-
-def _leave_quietly() -> NoReturn:
-    """End as a program does whose reader went away (`quantlab … | head`)."""
-    sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - the interpreter flushes it at exit
-    raise typer.Exit(1) from None

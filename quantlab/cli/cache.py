@@ -47,6 +47,7 @@ def add_to(app: typer.Typer) -> None:
 def _show(cache: CacheFile, model: OfModel = None, as_json: options.Json = False, quiet: options.Quiet = False) -> None:
     from quantlab.calibration.trt_cache import CalibrationCache
     from quantlab.graph.model import load_model
+    from quantlab.jobs import remarks
     from quantlab.jobs.cache_tensors import cache_tensors
     from quantlab.jobs.quantizing import read_scales
 
@@ -70,6 +71,8 @@ def _show(cache: CacheFile, model: OfModel = None, as_json: options.Json = False
     )
     if missing:
         out.say("Without a scale: " + ", ".join(missing))
+    notes = remarks.on_table(table)
+    out.remarks(notes)
     out.result(
         {
             "cache": cache,
@@ -80,6 +83,7 @@ def _show(cache: CacheFile, model: OfModel = None, as_json: options.Json = False
             "unknown": unknown if wanted else None,
             "missing": missing if wanted else None,
             "provenance": table.provenance.to_json() if table.provenance else None,
+            "notes": notes,
         }
     )
 
@@ -91,10 +95,12 @@ def _diff(
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
+    from quantlab.jobs import remarks
     from quantlab.jobs.cache_difference import difference, relative
     from quantlab.jobs.quantizing import read_scales
 
-    found = difference(read_scales(first), read_scales(second), tolerance=tolerance)
+    one, two = read_scales(first), read_scales(second)
+    found = difference(one, two, tolerance=tolerance)
     out = Output(as_json, quiet)
     if found.headers[0] != found.headers[1]:
         out.say(f"Headers: {found.headers[0] or 'none'} and {found.headers[1] or 'none'}.")
@@ -106,6 +112,8 @@ def _diff(
         out.say("Scales that differ")
         out.table(("tensor", "first", "second", "difference %"), rows)
     out.say(f"{found.common} tensors in both, {len(found.changed)} with another scale.")
+    notes = tuple(f"{path}: {note}" for path, t in ((first, one), (second, two)) for note in remarks.on_table(t))
+    out.remarks(notes)
     out.result(
         {
             "same": found.same,
@@ -114,6 +122,7 @@ def _diff(
             "only_second": list(found.only_second),
             "changed": {tensor: list(pair) for tensor, pair in found.changed.items()},
             "common": found.common,
+            "notes": notes,
         }
     )
     if not found.same:

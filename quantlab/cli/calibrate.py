@@ -1,13 +1,18 @@
 """`quantlab calibrate`: histograms and a method in, scales out."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from quantlab.cli import options
 from quantlab.cli.console import Output
 from quantlab.cli.help_text import described
+
+if TYPE_CHECKING:
+    from quantlab.calibration.schemes import Scheme
 
 _HELP = described(
     "Choose the scale of every tensor from its histogram; no inference, so try as many methods as you like.",
@@ -53,10 +58,13 @@ def _calibrate(
         Path | None, typer.Option(metavar="PATH", help="Also write a TensorRT calibration cache, for --model.")
     ] = None,
     model: Annotated[Path | None, typer.Option(metavar="MODEL.onnx", help="The model that the cache is for.")] = None,
-    tensorrt: Annotated[str, typer.Option(metavar="VERSION", help="TensorRT that will read the cache.")] = "8.6.1",
+    tensorrt: Annotated[
+        str | None, typer.Option(metavar="VERSION", help="TensorRT that will read the cache; by default 8.6.1.")
+    ] = None,
     algorithm: Annotated[
-        str, typer.Option(metavar="NAME", help="Calibrator that the cache's header names.")
-    ] = "EntropyCalibration2",
+        str | None,
+        typer.Option(metavar="NAME", help="Calibrator that the cache's header names; by default as the method's."),
+    ] = None,
     partial: Annotated[
         bool, typer.Option("--partial", help="Write the cache although tensors of the model have no scale.")
     ] = False,
@@ -64,40 +72,78 @@ def _calibrate(
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    from quantlab.errors import UsageError
-    from quantlab.jobs.caching import Caching, make_cache
-    from quantlab.jobs.calibrating import Calibrating, calibrate_scales, export_csv
+    from quantlab.jobs.caching import DEFAULT_VERSION, Caching, algorithm_of, check_caching, make_cache
+    from quantlab.jobs.calibrating import Calibrating, calibrate_scales, export_csv, parse_scheme
     from quantlab.storage.scale_table_json import read_scale_table
 
-    if (cache is None) != (model is None):
-        raise UsageError("A calibration cache is for a named model: give --cache and --model together.")
+    _check_options(cache, model, {"--tensorrt": tensorrt, "--algorithm": algorithm, "--partial": partial or None})
+    caching = None
+    if cache is not None and model is not None:
+        header = algorithm or algorithm_of(method)
+        caching = Caching(output, model, cache, tensorrt or DEFAULT_VERSION, header, partial)
+        check_caching(caching)
+        _check_symmetric(parse_scheme(scheme), scheme)
     remake: Any = "always" if force else "never"
     made = [calibrate_scales(Calibrating(histograms, output, method, scheme, _rules(rule or [])), remake=remake)]
     if csv:
         made.append(export_csv(output, output.with_suffix(".csv"), remake=remake))
-    if cache is not None and model is not None:
-        made.append(make_cache(Caching(output, model, cache, tensorrt, algorithm, partial), remake=remake))
+    if caching is not None:
+        written = make_cache(caching, remake=remake)
+        made.append(replace(written, notes=(*_other_calibrator(method, caching.algorithm), *written.notes)))
     table = read_scale_table(output)
     out = Output(as_json, quiet)
     worst = sorted((row for row in table.rows if row.sqnr_db is not None), key=lambda row: row.sqnr_db or 0.0)[:5]
-    out.say(f"{len(table)} tensors; the {len(worst)} with the lowest expected SQNR:")
-    out.table(
-        ("tensor", "method", "scale", "clipped %", "expected SQNR dB"),
-        [
-            (row.tensor, row.method, row.scale[0], f"{100 * (row.clipped or 0.0):.4f}", f"{row.sqnr_db:.1f}")
-            for row in worst
-        ],
-    )
+    if worst:
+        out.say(f"{len(table)} tensors; the {len(worst)} with the lowest expected SQNR:")
+        out.table(
+            ("tensor", "method", "scale", "clipped %", "expected SQNR dB"),
+            [
+                (row.tensor, row.method, row.scale[0], f"{100 * (row.clipped or 0.0):.4f}", f"{row.sqnr_db:.1f}")
+                for row in worst
+            ],
+        )
+    else:
+        out.say(f"{len(table)} tensors.")
+    notes = tuple(dict.fromkeys(note for one in made for note in one.notes))
+    out.remarks(notes)
     for one in made:
-        out.made(one)
+        out.made(replace(one, notes=()))
     out.result(
         {
             "outputs": [{"output": one.path, "fresh": one.fresh, "notes": one.notes} for one in made],
+            "notes": notes,
             "method": method,
             "scheme": scheme,
             "scales": {row.tensor: list(row.scale) for row in table.rows},
         }
     )
+
+
+def _check_options(cache: Path | None, model: Path | None, others: Mapping[str, object]) -> None:
+    from quantlab.errors import UsageError
+
+    if (cache is None) != (model is None):
+        raise UsageError("A calibration cache is for a named model: give --cache and --model together.")
+    given = [name for name, value in others.items() if value is not None]
+    if cache is None and given:
+        raise UsageError(f"{given[0]} is about a calibration cache: give --cache and --model too, or leave it out.")
+
+
+def _check_symmetric(scheme: "Scheme", name: str) -> None:
+    from quantlab.calibration.schemes import Symmetric
+    from quantlab.errors import UsageError
+
+    if not isinstance(scheme, Symmetric):
+        raise UsageError(f"A calibration cache holds symmetric scales only: leave --cache or --scheme {name} out.")
+
+
+def _other_calibrator(method: str, algorithm: str) -> tuple[str, ...]:
+    from quantlab.jobs.caching import algorithm_of
+
+    own = algorithm_of(method)
+    if not method.startswith("tensorrt-") or own == algorithm:
+        return ()
+    return (f"The cache's header names {algorithm}, but the scales are those of {own} ({method}).",)
 
 
 def _rules(texts: list[str]) -> tuple[tuple[str, str], ...]:

@@ -63,10 +63,12 @@ def _collect(
     quiet: options.Quiet = False,
 ) -> None:
     from quantlab.cli.progress import progress
+    from quantlab.jobs.checks import check_target
     from quantlab.jobs.collecting import Collecting, collect_histograms
     from quantlab.jobs.sizes import parse_bytes
     from quantlab.storage.histograms_h5 import read_histograms
 
+    check_target(target)
     fields = options.preprocess_fields(
         preprocess, resize=resize, crop=crop, layout=layout, color=color, scale=scale, mean=mean, std=std
     )

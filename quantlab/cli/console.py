@@ -4,6 +4,7 @@ import json
 import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -37,8 +38,7 @@ class Output:
 
     def made(self, made: "Made", summary: str = "") -> None:
         """Print what became of an artefact, and the notes on it."""
-        for note in made.notes:
-            self.note(f"Note: {note}")
+        self.remarks(made.notes)
         if made.fresh:
             self.say(f"{made.path} written" + (f": {summary}." if summary else "."))
         else:
@@ -48,6 +48,11 @@ class Output:
         """Print a remark on stderr."""
         if not self.quiet:
             stderr().print(printable(text), soft_wrap=True, markup=False, highlight=False)
+
+    def remarks(self, notes: Iterable[str]) -> None:
+        """Print the sentences that the user should read, on stderr."""
+        for text in notes:
+            self.note(f"Note: {text}")
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """Print a table: the first column is text, numbers stand on the right; units are in the headers."""
@@ -77,6 +82,12 @@ def print_error(text: str, *, label: str = "Error: ") -> None:
     """Print what went wrong on stderr, on one line."""
     line = Text.assemble((label, "bold red"), printable(" ".join(text.split())))
     stderr().print(line, soft_wrap=True, highlight=False)
+
+
+def print_error_json(text: str, code: int) -> None:
+    """Print what went wrong as the one JSON object on stdout; a stdout that takes nothing has no say any more."""
+    with suppress(OSError):
+        sys.stdout.write(json.dumps({"error": " ".join(text.split()), "exit_code": code}, indent=1) + "\n")
 
 
 def cell(value: object) -> str:

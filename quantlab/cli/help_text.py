@@ -11,6 +11,7 @@ EXIT_CODES = {
     6: "the machine: disk full, no permission, no memory",
     70: "an error inside quantlab",
     130: "interrupted",
+    141: "the reader of the output went away (a closed pipe)",
 }
 
 

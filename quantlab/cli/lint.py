@@ -33,7 +33,9 @@ def _lint(
     from quantlab.graph.lint import lint_qdq
     from quantlab.graph.model import load_model
     from quantlab.graph.target import Target
+    from quantlab.jobs.checks import check_target
 
+    check_target(target)
     wanted = Target.parse(target)
     found = lint_qdq(load_model(model), wanted)
     counts = {severity: sum(f.severity == severity for f in found) for severity in ("error", "warning", "note")}

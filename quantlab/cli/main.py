@@ -1,64 +1,50 @@
-"""The command `quantlab`: one file a command; what a command needs is loaded when it runs."""
+"""The command `quantlab` as a process: its exit code whatever happens, from the first import to the last flush."""
 
 import io
+import os
 import sys
-from typing import Annotated
 
-import typer
-
-from quantlab import __version__
-from quantlab.cli import cache, calibrate, collect, compare, lint, quantize, report, run
-from quantlab.cli.boundary import Commands
-from quantlab.cli.help_text import EXIT_CODES, described
-
-_HELP = described(
-    "INT8 calibration workbench: count histograms, choose scales, build Q/DQ models and TensorRT caches, and measure what "
-    "they cost.",
-    examples=(
-        "quantlab run calib_data/fashion.yaml",
-        "quantlab collect model.onnx --data calib/ --preprocess imagenet.yaml -o run/histograms.h5",
-        "quantlab calibrate run/histograms.h5 --method squared-error -o run/scales.json",
-        "quantlab quantize model.onnx run/scales.json -o run/model.int8.onnx",
-        "quantlab compare model.onnx run/model.int8.onnx --data eval/ --preprocess imagenet.yaml -o run/compare.json",
-        "quantlab report run/ -o run/report.html",
-    ),
-    exits=tuple(EXIT_CODES),
-)
-
-app = typer.Typer(
-    cls=Commands,
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-    context_settings={"help_option_names": ["--help", "-h"]},
-)
-
-
-def _print_version(asked: bool) -> None:
-    if asked:
-        print(f"quantlab {__version__}")
-        raise typer.Exit
-
-
-@app.callback(help=_HELP)
-def _before(
-    version: Annotated[
-        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit.")
-    ] = False,
-    debug: Annotated[
-        bool, typer.Option("--debug", help="Print the traceback of an error too (or set QUANTLAB_DEBUG=1).")
-    ] = False,
-) -> None:
-    """Take the options that stand before a command."""
-
-
-for command in (run, collect, calibrate, quantize, compare, report, lint, cache):
-    command.add_to(app)
+INTERRUPTED, CLOSED_PIPE, MACHINE = 130, 141, 6
 
 
 def main() -> None:
     """Run the command line with the process's arguments, and exit."""
+    try:
+        code = _ended()
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+        sys.stderr.write("Interrupted; nothing half-written was left.\n")
+    except BrokenPipeError:
+        code = CLOSED_PIPE
+        drop_output()
+    except OSError as error:
+        code = MACHINE
+        drop_output()
+        sys.stderr.write(f"Error: The output cannot be written: {error.strerror or error}.\n")
+    sys.exit(code)
+
+
+def drop_output() -> None:
+    """Let what is still to be written to stdout vanish: it takes no more, and the interpreter would complain at exit."""
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+    except (OSError, ValueError):  # no file behind it
+        sys.stdout = io.StringIO()
+
+
+def _ended() -> int:
+    """Return the exit code of the command; imported here, as an interrupt may come while modules load."""
+    from quantlab.cli.app import app
+
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may lack «, and a name may be no text
-    app(prog_name="quantlab")
+    try:
+        app(prog_name="quantlab")
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # what rich and typer make of a closed pipe
+            return CLOSED_PIPE
+        return end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+    return 0

@@ -142,7 +142,9 @@ def quantize_options(target: str, weights: str, head: str, *, allow_missing: boo
     """Return how a Q/DQ model is to be built; typer's own choices come with its later versions only."""
     from quantlab.builder import QuantizeOptions
     from quantlab.errors import UsageError
+    from quantlab.jobs.checks import check_target
 
+    check_target(target)
     if weights not in ("int8", "qdq"):
         raise UsageError(f"--weights is int8 or qdq, not «{weights}».")
     if head not in ("float", "int8"):

@@ -41,10 +41,11 @@ def _quantize(
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    from quantlab.jobs.quantizing import Quantizing, quantize_model
+    from quantlab.jobs.quantizing import Quantizing, quantize_model, rebuilt
 
     choice = options.quantize_options(target, weights, head, allow_missing=allow_missing)
-    made, built = quantize_model(Quantizing(model, scales, output, choice), remake="always" if force else "never")
+    what = Quantizing(model, scales, output, choice)
+    made, built = quantize_model(what, remake="always" if force else "never")
     out = Output(as_json, quiet)
     if built is not None:
         out.say("What stays float")
@@ -53,6 +54,7 @@ def _quantize(
         out.made(made, summary)
     else:
         out.made(made)
+        built = rebuilt(what) if as_json else None
     out.result(
         {
             "output": made.path,

@@ -97,6 +97,8 @@ def _show(out: Output, result: RunResult) -> None:
     show_finals(out, {name: found for name, found in named.items() if found is not None})
     if result.too_much is not None:
         out.note(f"The drop of {result.too_much:.2f} points is more than the {result.job.max_drop:g} allowed.")
+    if not any(made.fresh for made in result.artefacts):
+        out.say("Nothing changed, nothing done.")
     out.say(f"Report: {shown_path(result.report)}")
 
 

@@ -16,6 +16,14 @@ _PER_CHANNEL_OPSET = 13
 _INTEGER_OPERATORS = frozenset({"ConvInteger", "MatMulInteger", "DynamicQuantizeLinear"})
 
 
+def check_quantized(qdq: QdqGraph) -> Iterator[Finding]:
+    """Find a model without any Q/DQ, unless it holds integers in another form."""
+    kinds = {node.op_type for node in qdq.graph.nodes}
+    if not qdq.steps and not kinds & _INTEGER_OPERATORS and not any(kind.startswith("QLinear") for kind in kinds):
+        message = "There is no Q/DQ in the model: all of it runs in float."
+        yield Finding("no-qdq", "error", "", "", message, "Quantize it, or give the quantized model.")
+
+
 def check_operators(qdq: QdqGraph, target: Target) -> Iterator[Finding]:
     """Find operators on integers, and an opset too old for scales a channel."""
     opset = next((o.version for o in qdq.graph.proto.opset_import if o.domain in {"", "ai.onnx"}), 0)

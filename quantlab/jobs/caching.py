@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quantlab.builder import check_model
+from quantlab.calibration.trt_cache import header
 from quantlab.graph.model import load_model
+from quantlab.jobs import remarks
 from quantlab.jobs.cache_tensors import cache_tensors, with_aliases
 from quantlab.jobs.manifest import Recipe, file_digest, record
 from quantlab.jobs.quantizing import read_scales
@@ -14,6 +16,9 @@ from quantlab.storage.cache_sidecar import sidecar_path
 from quantlab.storage.calibration_cache import write_cache
 from quantlab.storage.scale_table_json import write_scale_table
 from quantlab.versions import versions
+
+DEFAULT_VERSION, DEFAULT_ALGORITHM = "8.6.1", "EntropyCalibration2"
+_ALGORITHMS = {"tensorrt-minmax": "MinMaxCalibration", "tensorrt-legacy": "LegacyCalibration"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +38,8 @@ class Caching:
     scales: Path
     model: Path
     output: Path
-    version: str = "8.6.1"
-    algorithm: str = "EntropyCalibration2"
+    version: str = DEFAULT_VERSION
+    algorithm: str = DEFAULT_ALGORITHM
     partial: bool = False
 
 
@@ -77,7 +82,25 @@ def make_cache(what: Caching, *, remake: Remake = "never") -> Made:
     fresh = carry_out(what.output, recipe, make, remake=remake)
     if fresh and sidecar_path(what.output).exists():
         record(sidecar_path(what.output), recipe(), versions=versions())
-    return Made(what.output, fresh, tuple(notes))
+    return Made(what.output, fresh, (*remarks.on_table(read_scales(what.scales, model)), *notes))
+
+
+def check_caching(what: Caching) -> None:
+    """Refuse what `make_cache` would, as far as that can be told before there are scales.
+
+    Raises
+    ------
+    QuantlabError
+        As `make_cache`.
+    """
+    header(what.version, what.algorithm)
+    check_output(what.output, (), what.model, what.scales)
+    load_model(what.model)
+
+
+def algorithm_of(method: str) -> str:
+    """Return the calibrator that a cache's header names for a method: TensorRT's own, or its default."""
+    return _ALGORITHMS.get(method.strip().partition(":")[0], DEFAULT_ALGORITHM)
 
 
 def convert_to_table(source: Path, output: Path, model: Path | None, *, remake: Remake = "never") -> Made:
@@ -99,4 +122,5 @@ def convert_to_table(source: Path, output: Path, model: Path | None, *, remake: 
         write_scale_table(output, read_scales(source, loaded))
         return versions()
 
-    return Made(output, carry_out(output, recipe, make, remake=remake))
+    fresh = carry_out(output, recipe, make, remake=remake)
+    return Made(output, fresh, remarks.on_table(read_scales(source, loaded)))

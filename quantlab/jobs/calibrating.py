@@ -11,6 +11,7 @@ from quantlab.calibration.rules import Rule
 from quantlab.calibration.scale_table import ScaleTable
 from quantlab.calibration.schemes import Affine, Scheme, Symmetric
 from quantlab.errors import UsageError
+from quantlab.jobs import remarks
 from quantlab.jobs.manifest import Recipe, file_digest
 from quantlab.jobs.step import Made, Remake, carry_out, check_output
 from quantlab.storage.histograms_h5 import read_histograms
@@ -69,7 +70,8 @@ def calibrate_scales(what: Calibrating, *, remake: Remake = "never") -> Made:
         write_scale_table(what.output, table)
         return versions()
 
-    return Made(what.output, carry_out(what.output, recipe, make, remake=remake))
+    fresh = carry_out(what.output, recipe, make, remake=remake)
+    return Made(what.output, fresh, remarks.on_table(read_scale_table(what.output)))
 
 
 def choose_scales(

@@ -1,7 +1,7 @@
 """Step: the float model, the INT8 model and labelled data in, a comparison out."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -23,7 +23,8 @@ from quantlab.graph.model import Model, load_model
 from quantlab.graph.normalise import normalise
 from quantlab.graph.stored_tensors import stored_bytes
 from quantlab.graph.view import Graph
-from quantlab.jobs import data_source
+from quantlab.jobs import data_source, remarks
+from quantlab.jobs.checks import check_forms, check_scales
 from quantlab.jobs.collecting import fitting, inputs_for, notes_on
 from quantlab.jobs.data_source import DataSource, open_data
 from quantlab.jobs.manifest import Recipe, file_digest
@@ -83,18 +84,19 @@ def compare_models(
     ------
     QuantlabError
         InputError for models or data that cannot be used, or data that had a say in a final score; StaleError for an
-        INT8 model that was made from another float model, or as `carry_out` tells; UsageError for the latency of a
-        simulation.
+        INT8 model that was made from another float model or other scales, or as `carry_out` tells; UsageError for the
+        latency of a simulation.
     """
     check_output(what.output, (".json",), what.fp32, what.int8, what.scales)
     fp32, int8 = load_model(what.fp32), load_model(what.int8)
+    check_forms(fp32, int8)
     check_model(provenance_of(int8), fp32)
     mode = what.mode or mode_for(int8)
     if what.latency and mode == "simulate":
         raise UsageError("The latency of a simulation says nothing of INT8: give --optimize, or leave --latency out.")
     source = fitting(what.data, fp32)
     samples = open_data(source, inputs_for(source, fp32)) if data is None else data
-    notes: list[str] = []
+    table = None if what.scales is None else _table(what.scales, fp32, int8)
 
     def recipe() -> Recipe:
         inputs = {"FP32 model": fp32.digest, "INT8 model": _whole_digest(int8, what.int8)}
@@ -108,16 +110,13 @@ def compare_models(
         )
 
     def make() -> Mapping[str, str]:
-        found = _compared(what, (fp32, int8), samples, mode, progress)
-        if not found.chosen_on and what.final:
-            notes.append(
-                "The INT8 model does not tell which data chose its scales, so nobody checked that they were others."
-            )
+        found = _compared(what, (fp32, int8), table, samples, mode, progress)
         write_text(what.output, json.dumps(found.to_json(), ensure_ascii=False, indent=1) + "\n")
         return versions(found.backends.int8)
 
     fresh = carry_out(what.output, recipe, make, remake=remake)
-    return Made(what.output, fresh, (*notes_on(what.data, data_source.skipped(samples)), *notes))
+    notes = (*notes_on(what.data, data_source.skipped(samples)), *_remarks(read_comparison(what.output), what))
+    return Made(what.output, fresh, notes)
 
 
 def read_comparison(path: Path) -> Comparison:
@@ -166,15 +165,34 @@ def metrics_for(data: Dataset, top: tuple[int, ...]) -> tuple[TopK, ...]:
     return tuple(TopK(k) for k in top) if first is not None and first.labels is not None else ()
 
 
+def _remarks(found: Comparison, what: Comparing) -> Iterator[str]:
+    if not found.chosen_on and what.final:
+        yield "The INT8 model does not tell which data chose its scales, so nobody checked that they were others."
+    yield from remarks.on_sets(found.chosen_on)
+    yield from remarks.on_preprocessing(found.data, found.chosen_on)
+
+
+def _table(path: Path, fp32: Model, int8: Model) -> ScaleTable:
+    table = read_scales(path, fp32)
+    check_model(table.provenance, fp32)
+    check_scales(table, int8, _shown(fp32, int8, table))
+    return table
+
+
 def _compared(
-    what: Comparing, models: tuple[Model, Model], data: Dataset, mode: Mode, progress: Progress | None
+    what: Comparing,
+    models: tuple[Model, Model],
+    table: ScaleTable | None,
+    data: Dataset,
+    mode: Mode,
+    progress: Progress | None,
 ) -> Comparison:
     fp32, int8 = models
     provenance = provenance_of(int8)
     with ExitStack() as opened:
         one = opened.enter_context(engines.ort(fp32))
         two = opened.enter_context(engines.ort(int8, optimize=mode == "optimize"))
-        probe = None if what.scales is None else _probe(fp32, int8, read_scales(what.scales, fp32), opened)
+        probe = None if table is None else _probe(fp32, int8, table, opened)
         found = compare(
             one,
             two,
@@ -191,22 +209,26 @@ def _compared(
 
 def _probe(fp32: Model, int8: Model, table: ScaleTable, opened: ExitStack) -> TensorProbe:
     """Return engines that show the activations that the INT8 model quantizes, as far as both graphs have them."""
-    check_model(table.provenance, fp32)
+    shown = _shown(fp32, int8, table)
+    engine = opened.enter_context(engines.ort(fp32, expose=shown, optimize=False))
+    return TensorProbe(
+        engine,
+        opened.enter_context(engines.ort(int8, expose=shown, optimize=False)),
+        tensors=shown,
+        table=table,
+        batch=_probe_batch(engine),
+    )
+
+
+def _shown(fp32: Model, int8: Model, table: ScaleTable) -> tuple[str, ...]:
     own = set(Graph(normalise(fp32).model.proto).float_activations())
     nodes = int8.proto.graph.node
     theirs = {node.input[0] for node in nodes if node.op_type == "QuantizeLinear"}
     theirs |= {node.output[0] for node in nodes if node.op_type == "DequantizeLinear"}
-    shown = [row.tensor for row in table.rows if row.role != "weight" and row.tensor in own and row.tensor in theirs]
+    shown = tuple(r.tensor for r in table.rows if r.role != "weight" and r.tensor in own and r.tensor in theirs)
     if not shown:
         raise InputError("The INT8 model quantizes no tensor of the scale table: the scales are of another model.")
-    engine = opened.enter_context(engines.ort(fp32, expose=tuple(shown), optimize=False))
-    return TensorProbe(
-        engine,
-        opened.enter_context(engines.ort(int8, expose=tuple(shown), optimize=False)),
-        tensors=tuple(shown),
-        table=table,
-        batch=_probe_batch(engine),
-    )
+    return shown
 
 
 def _probe_batch(engine: Engine) -> int | None:

@@ -36,6 +36,11 @@ def differences(old: Made, new: Made) -> str:
     return ", ".join(found[:_LISTED]) + more
 
 
+def option_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Return one phrase for each value that differs: «mean was 0.5 and is 0.4»."""
+    return [phrase.removeprefix("option ") for phrase in _options(_flat(old), _flat(new))]
+
+
 def _inputs(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[str]:
     for role in dict.fromkeys([*old, *new]):
         if role not in old:

@@ -21,7 +21,7 @@ from quantlab.calibration.methods.names import parse_method
 from quantlab.calibration.trt_cache import header
 from quantlab.collector.collect import DEFAULT_BUDGET
 from quantlab.errors import QuantlabError
-from quantlab.graph.target import Target
+from quantlab.jobs.checks import check_target
 from quantlab.jobs.data_source import DataSource
 from quantlab.jobs.preprocessing import preprocess_of, read_preprocess
 from quantlab.jobs.sizes import parse_bytes
@@ -159,7 +159,7 @@ class Job(_Section):
     @validated("target")
     @classmethod
     def _known_target(cls, value: str) -> str:
-        _sentence(Target.parse, value)
+        _sentence(check_target, value)
         return value
 
     @model_validator(mode="after")

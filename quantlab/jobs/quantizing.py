@@ -8,7 +8,9 @@ from quantlab.builder import QuantizedModel, QuantizeOptions, quantize
 from quantlab.calibration.scale_table import ScaleTable
 from quantlab.errors import InputError
 from quantlab.graph.model import Model, load_model, write_model
+from quantlab.jobs import remarks
 from quantlab.jobs.cache_tensors import cache_tensors
+from quantlab.jobs.checks import check_used
 from quantlab.jobs.manifest import Recipe, file_digest
 from quantlab.jobs.step import Made, Remake, carry_out, check_output
 from quantlab.storage.calibration_cache import check_cache, read_cache
@@ -67,12 +69,24 @@ def quantize_model(what: Quantizing, *, remake: Remake = "never") -> tuple[Made,
         )
 
     def make() -> Mapping[str, str]:
-        made.append(quantize(model, read_scales(what.scales, model), options=what.options))
+        made.append(_built(what, model))
         write_model(made[0].model, what.output)
         return versions()
 
     fresh = carry_out(what.output, recipe, make, remake=remake)
-    return Made(what.output, fresh), (made[0] if made else None)
+    notes = remarks.on_table(read_scales(what.scales, model))
+    return Made(what.output, fresh, notes), (made[0] if made else None)
+
+
+def rebuilt(what: Quantizing) -> QuantizedModel:
+    """Return the Q/DQ model without writing it.
+
+    Raises
+    ------
+    QuantlabError
+        As `quantize_model`.
+    """
+    return _built(what, load_model(what.model))
 
 
 def read_scales(path: Path, model: Model | None = None) -> ScaleTable:
@@ -97,3 +111,9 @@ def read_scales(path: Path, model: Model | None = None) -> ScaleTable:
     check_cache(path, model.digest)
     known = cache_tensors(model)
     return read_cache(path, (*known.tensors, *known.aliases))
+
+
+def _built(what: Quantizing, model: Model) -> QuantizedModel:
+    built = quantize(model, read_scales(what.scales, model), options=what.options)
+    check_used(built, str(what.scales))
+    return built

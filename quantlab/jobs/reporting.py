@@ -3,11 +3,14 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from quantlab.calibration.provenance import DataIdentity
 from quantlab.errors import InputError
+from quantlab.jobs import remarks
 from quantlab.jobs.manifest import NAME, Recipe, file_digest
 from quantlab.jobs.step import Made, Remake, carry_out, check_output
 from quantlab.report.page import write_report
 from quantlab.report.run_folder import read_run
+from quantlab.storage.scale_table_json import read_scale_table
 from quantlab.versions import versions
 
 _PAGES = (".html", ".htm")
@@ -32,7 +35,15 @@ def report_run(folder: Path, output: Path, *, remake: Remake = "never") -> Made:
         write_report(output, read_run(folder))
         return versions()
 
-    return Made(output, carry_out(output, recipe, make, remake=remake))
+    fresh = carry_out(output, recipe, make, remake=remake)
+    return Made(output, fresh, remarks.on_sets(_sets(folder)))
+
+
+def _sets(folder: Path) -> tuple[DataIdentity, ...]:
+    """Return the sets behind the chosen scales, or behind all of the folder's where none were chosen."""
+    chosen = folder / "scales.json"
+    tables = [read_scale_table(path) for path in ([chosen] if chosen.exists() else folder.glob("scales/*.json"))]
+    return tuple(data for table in tables if table.provenance for data in table.provenance.chosen_on)
 
 
 def _artefacts(folder: Path) -> list[Path]:

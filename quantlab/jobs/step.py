@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 
 from quantlab.errors import InputError, StaleError, UsageError
 from quantlab.jobs.manifest import Recipe, listed, record, state
+from quantlab.jobs.output_lock import writing
 
 Remake: TypeAlias = Literal["never", "stale", "changed", "always"]
 """What happens to a file that is there: never refuses one that is stale, edited or not ours; stale makes a stale one
@@ -58,7 +59,7 @@ def carry_out(
     Raises
     ------
     StaleError
-        When the file was made from something else.
+        When the file was made from something else, or another command is writing it.
     InputError
         When the file is not quantlab's, or was edited.
     """
@@ -67,8 +68,12 @@ def carry_out(
     listed(path.absolute().parent)  # a folder with a stranger's manifest is refused before any work
     if path.exists() and remake != "always" and _is_current(path, recipe(), remake):
         return False
-    versions = make()
-    record(path, recipe(), versions=versions)
+    absent = not path.exists()
+    with writing(path):
+        if absent and path.exists() and remake != "always" and _is_current(path, recipe(), remake):
+            return False  # another command made it since
+        versions = make()
+        record(path, recipe(), versions=versions)
     return True
 
 

@@ -138,10 +138,15 @@ CASES: dict[str, tuple[Spoil, tuple[str, ...], int, str]] = {
     "no data": (NOTHING, ("collect", "@model.onnx", "-o", "@new.h5"), 2, "--data PATH"),
     "data and random": (NOTHING, collecting("calibration.npz", "--random", "3"), 2, "one of the two"),
     "bad budget": (NOTHING, collecting("calibration.npz", *DECLARED, "--budget", "much"), 2, "512MiB"),
+    "target too new": (NOTHING, collecting("calibration.npz", "--target", "tensorrt@12.0"), 2, "up to tensorrt@11"),
     "bad target": (NOTHING, collecting("calibration.npz", *DECLARED, "--target", "tensorflow"), 2, "tensorrt@"),
     "script without function": (text("loader.py", "x = 1"), collecting("loader.py"), 4, "load_data()"),
     "script that fails": (
         text("loader.py", "def load_data():\n    yield {}[0]\n"), collecting("loader.py"), 4, "loader.py', line 2: KeyError"),
+    "script that exits": (
+        text("loader.py", "import sys\ndef load_data():\n    sys.exit(3)\n"), collecting("loader.py"), 4,
+        "ended itself in '"),
+    "script that exits at once": (text("loader.py", "raise SystemExit(0)"), collecting("loader.py"), 4, "sys.exit(0)"),
     "script that cannot be read": (text("loader.py", "def load_data(:"), collecting("loader.py"), 4, "loader.py"),
     "script that yields no arrays": (
         text("loader.py", "def load_data():\n    yield 3\n"), collecting("loader.py"), 4, "must be {input name: array}"),
@@ -161,6 +166,16 @@ CASES: dict[str, tuple[Spoil, tuple[str, ...], int, str]] = {
     "bad rule": (NOTHING, ("calibrate", "@histograms.h5", "--rule", "minmax", "-o", "@x.json"), 2, "pattern=method"),
     "rule for nothing": (
         NOTHING, ("calibrate", "@histograms.h5", "--rule", "conv*=minmax", "-o", "@x.json"), 4, "matches none"),
+    "cache options without cache": (
+        NOTHING, ("calibrate", "@histograms.h5", "-o", "@x.json", "--algorithm", "MinMaxCalibration"), 2, "--algorithm"),
+    "model without cache": (
+        NOTHING, ("calibrate", "@histograms.h5", "-o", "@x.json", "--model", "@model.onnx"), 2, "--cache and --model"),
+    "cache for TensorRT 11 while calibrating": (
+        NOTHING, ("calibrate", "@histograms.h5", "-o", "@x.json", "--cache", "@x.cache", "--model", "@model.onnx",
+                  "--tensorrt", "11.0"), 2, "11 removed"),
+    "cache of affine scales": (
+        NOTHING, ("calibrate", "@histograms.h5", "-o", "@x.json", "--cache", "@x.cache", "--model", "@model.onnx",
+                  "--scheme", "affine-uint8"), 2, "symmetric scales only"),
     "cache without model": (
         NOTHING, ("calibrate", "@histograms.h5", "-o", "@x.json", "--cache", "@x.cache"), 2, "--cache and --model"),
     "missing histograms": (NOTHING, ("calibrate", "@gone.h5", "-o", "@x.json"), 4, "gone.h5"),
@@ -175,6 +190,9 @@ CASES: dict[str, tuple[Spoil, tuple[str, ...], int, str]] = {
     "duplicate tensor": (
         edited_json(lambda d: d["rows"].append(d["rows"][0])),  # type: ignore[attr-defined, index]
         ("quantize", "@model.onnx", "@odd.json", "-o", "@x.onnx"), 4, "has two rows"),
+    "scales of no tensor of the model": (
+        text("odd.cache", "TRT-8601-EntropyCalibration2\nz: 3c010204\n"),
+        ("quantize", "@model.onnx", "@odd.cache", "--allow-missing", "-o", "@x.onnx"), 4, "nothing would be INT8"),
     "scales of another model": (NOTHING, ("quantize", "@other.onnx", "@scales.json", "-o", "@x.onnx"), 5, "made for"),
     "cache of another model": (
         NOTHING, ("cache", "convert", "@int8.cache", "--model", "@other.onnx", "-o", "@x.onnx"), 5, "made for"),
@@ -182,7 +200,7 @@ CASES: dict[str, tuple[Spoil, tuple[str, ...], int, str]] = {
     "no scales at all": (NOTHING, ("quantize", "@model.onnx", "@histograms.h5", "-o", "@x.onnx"), 4, "holds no scales"),
     "foreign cache": (text("odd.cache", "1\n2\n"), ("cache", "show", "@odd.cache"), 4, "no TensorRT calibration cache"),
     "corrupt cache": (
-        text("odd.cache", "TRT-8601-EntropyCalibration2\na: 3c0102\nb"), ("cache", "show", "@odd.cache"), 4, "Line 3"),
+        text("odd.cache", "TRT-8601-EntropyCalibration2\na: 3c010204\nb"), ("cache", "show", "@odd.cache"), 4, "Line 3"),
     "cache with a tensor twice": (
         text("odd.cache", "TRT-8601-EntropyCalibration2\na: 3c010204\na: 3c010204\n"),
         ("cache", "show", "@odd.cache"), 4, "second time"),
@@ -194,6 +212,12 @@ CASES: dict[str, tuple[Spoil, tuple[str, ...], int, str]] = {
     "conversion without model": (NOTHING, ("cache", "convert", "@int8.cache", "-o", "@x.onnx"), 2, "--model"),
     "INT8 of another model": (
         NOTHING, ("compare", "@other.onnx", "@int8.onnx", "-d", "@evaluation.npz", *DECLARED, "-o", "@x.json"), 5, "made for"),
+    "INT8 model without Q/DQ": (
+        NOTHING, ("compare", "@model.onnx", "@model.onnx", "-d", "@evaluation.npz", *DECLARED, "-o", "@x.json"), 4,
+        "has no Q/DQ: nothing in it is INT8"),
+    "models swapped": (
+        NOTHING, ("compare", "@int8.onnx", "@model.onnx", "-d", "@evaluation.npz", *DECLARED, "-o", "@x.json"), 4,
+        "are the two models swapped?"),
     "labels outside the classes": (
         arrays(image=IMAGE, label=np.full(4, 9)),
         ("compare", "@model.onnx", "@int8.onnx", "-d", "@odd.npz", *DECLARED, "-o", "@x.json"), 4, "label 9"),

@@ -55,6 +55,7 @@ def test_a_second_run_does_nothing(finished: Path) -> None:
     before = tree(finished)
     ended = done("run", finished / "job.yaml")
     assert all("(current)" in line for line in steps(ended.err))
+    assert ended.out.splitlines()[-2] == "Nothing changed, nothing done."
     assert tree(finished) == before
 
 

@@ -107,6 +107,25 @@ def test_random_data_are_marked_for_ever(place: Path) -> None:
     assert found["chosen_on"][0]["random"] is True
 
 
+def test_every_later_command_tells_of_random_data(place: Path) -> None:
+    model, data = place / "model.onnx", ("-d", place / "evaluation.npz", *DECLARED)
+    done("collect", model, "--random", 4, "--expose", "all", "-o", place / "random.h5")
+    (place / "made").mkdir()
+    for arguments in (
+        ("calibrate", place / "random.h5", "-o", place / "made" / "scales.json"),
+        ("quantize", model, place / "made" / "scales.json", "-o", place / "random.onnx"),
+        ("quantize", model, place / "made" / "scales.json", "-o", place / "random.onnx"),  # current
+        ("cache", "convert", place / "made" / "scales.json", "--model", model, "-o", place / "random.cache"),
+        ("cache", "show", place / "random.cache"),
+        ("cache", "diff", place / "random.cache", place / "made" / "scales.json"),
+        ("compare", model, place / "random.onnx", *data, "-o", place / "compare.json"),
+        ("report", place / "made", "-o", place / "report.html"),
+    ):
+        ended = done(*arguments, "--json")
+        assert "calibrated on random data: «random», 4 samples" in ended.err, arguments
+        assert any("calibrated on random data" in note for note in ended.json["notes"]), arguments
+
+
 def test_calibrate_writes_csv_rules_and_a_cache(place: Path) -> None:
     ended = done(
         "calibrate", place / "histograms.h5", "-m", "minmax", "--rule", "b=percentile:99,of=nonzero", "--csv",
@@ -126,10 +145,31 @@ def test_tensorrts_methods_want_tensorrts_grid(place: Path) -> None:
     data = ("-d", place / "calibration.npz", *DECLARED, "--expose", "all")
     done("collect", place / "model.onnx", *data, "--tensorrt-grid", 8, "-o", place / "trt.h5")
     done("calibrate", place / "trt.h5", "-m", "tensorrt-entropy2", "-o", place / "trt.json")
+    assert "lowest expected SQNR" not in done(
+        "calibrate", place / "trt.h5", "-m", "tensorrt-entropy2", "-o", place / "t2.json").out  # fmt: skip
     assert "TensorRTGrid" in refused(
         2, "calibrate", place / "histograms.h5", "-m", "tensorrt-minmax", "-o", place / "x.json"
     )
     assert "default grid" in refused(2, "calibrate", place / "trt.h5", "-m", "minmax", "-o", place / "x.json")
+
+
+@pytest.mark.parametrize(
+    ("method", "algorithm", "first"),
+    [
+        ("tensorrt-minmax", None, "TRT-8601-MinMaxCalibration"),
+        ("tensorrt-legacy", None, "0 3ff0000000000000"),
+        ("tensorrt-entropy2", None, "TRT-8601-EntropyCalibration2"),
+        ("tensorrt-minmax", "EntropyCalibration2", "TRT-8601-EntropyCalibration2"),
+    ],
+)
+def test_the_header_follows_the_method(place: Path, method: str, algorithm: str | None, first: str) -> None:
+    data = ("-d", place / "calibration.npz", *DECLARED, "--expose", "all")
+    done("collect", place / "model.onnx", *data, "--tensorrt-grid", 8, "-o", place / "trt.h5")
+    more = () if algorithm is None else ("--algorithm", algorithm)
+    cache = ("--cache", place / "trt.cache", "--model", place / "model.onnx", *more)
+    ended = done("calibrate", place / "trt.h5", "-m", method, *cache, "-o", place / "trt.json", "--json")
+    assert (place / "trt.cache").read_text().startswith(first)
+    assert any("but the scales are those of" in note for note in ended.json["notes"]) == (algorithm is not None)
 
 
 def test_quantize_lists_what_stays_float(place: Path) -> None:
@@ -148,6 +188,11 @@ def test_quantize_can_leave_tensors_without_a_scale_float(place: Path) -> None:
     arguments = ("quantize", place / "model.onnx", place / "one.json", "-o", place / "one.onnx")
     assert "'b'" in refused(4, *arguments)
     assert done(*arguments, "--allow-missing", "--json").json["quantized"] == ["image"]
+
+
+def test_lint_calls_a_float_model_an_error(place: Path) -> None:
+    ended = quantlab("lint", place / "model.onnx", "--json")
+    assert (ended.code, [found["rule"] for found in ended.json["findings"]]) == (1, ["no-qdq"])
 
 
 def test_lint_finds_nothing_in_our_models_and_errors_in_a_bad_one(place: Path) -> None:
@@ -176,6 +221,33 @@ def test_compare_scores_and_names_what_ran(place: Path) -> None:
     assert found.sizes is not None
     assert found.sizes.fp32 == (place / "model.onnx").stat().st_size
     assert "is current" in done(*arguments, "--scales", place / "scales.json", "-o", place / "compare.json").out
+
+
+def test_compare_refuses_the_scales_of_another_method(place: Path) -> None:
+    done("calibrate", place / "histograms.h5", "-m", "percentile:90", "-o", place / "other.json")
+    arguments = ("compare", place / "model.onnx", place / "int8.onnx", "-d", place / "evaluation.npz", *DECLARED)
+    sentence = refused(5, *arguments, "--scales", place / "other.json", "-o", place / "c.json")
+    assert "The scales are not those of the INT8 model: tensor «image»" in sentence
+    assert not (place / "c.json").exists()
+
+
+@pytest.mark.parametrize("target", ["tensorrt", "ort"])
+def test_compare_takes_the_models_own_scales_in_every_form(place: Path, target: str) -> None:
+    scheme = {"tensorrt": "symmetric-uint8", "ort": "affine-uint8"}[target]
+    done("calibrate", place / "histograms.h5", "--scheme", scheme, "-o", place / "u.json")
+    done("quantize", place / "model.onnx", place / "u.json", "--target", target, "-o", place / "u.onnx")
+    data = ("-d", place / "evaluation.npz", *DECLARED)
+    done("compare", place / "model.onnx", place / "u.onnx", *data, "--scales", place / "u.json", "-o", place / "c.json")
+
+
+def test_compare_tells_of_another_preprocessing(place: Path) -> None:
+    data = ("-d", place / "evaluation.npz", *DECLARED, "--mean", "0.4")
+    arguments = ("compare", place / "model.onnx", place / "int8.onnx", *data, "-o", place / "c.json", "--json")
+    words = "The scales were made with another preprocessing: mean was 0.5 and is 0.4."
+    for _ in ("made", "current"):
+        ended = done(*arguments)
+        assert words in ended.err
+        assert words in ended.json["notes"]
 
 
 def test_compare_refuses_data_that_had_a_say(place: Path) -> None:
@@ -262,3 +334,17 @@ def test_json_is_one_object_and_nothing_else(place: Path) -> None:
     ended = done("calibrate", place / "histograms.h5", "-o", place / "scales.json", "--json")
     assert json.loads(ended.out)["outputs"][0]["fresh"] is False
     assert done("calibrate", place / "histograms.h5", "-o", place / "scales.json", "--quiet").out == ""
+
+
+def test_json_of_a_current_model_tells_as_much(place: Path) -> None:
+    arguments = ("quantize", place / "model.onnx", place / "scales.json", "-o", place / "new.onnx", "--json")
+    made, current = done(*arguments).json, done(*arguments).json
+    assert current == made | {"fresh": False}
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(("lint", "gone.onnx"), 4), (("lint", "--bogus"), 2)])
+def test_json_of_an_error(arguments: tuple[str, ...], code: int) -> None:
+    ended = quantlab(*arguments, "--json")
+    assert (ended.code, ended.json["exit_code"]) == (code, code)
+    assert ended.json["error"]
+    assert ended.err
