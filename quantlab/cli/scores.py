@@ -25,7 +25,13 @@ def show_comparison(out: Output, found: Comparison) -> None:
         share, low, high = 100 * found.agreement.score, 100 * span.low, 100 * span.high
         out.say(f"Agreement with FP32's class: {share:.2f} % ({low:.2f} … {high:.2f})")
     for error in found.outputs:
-        out.say(f"SQNR of «{error.tensor}»: {error.sqnr_db:.2f} dB")
+        known = f"{error.sqnr_db:.2f} dB" if error.accumulated.count else "–, no sample has finite values in both"
+        out.say(f"SQNR of «{error.tensor}»: {known}")
+    if found.nan.fp32 or found.nan.int8:
+        out.note(
+            f"NaN in the outputs: FP32 in {found.nan.fp32:,} samples, INT8 in {found.nan.int8:,}. They count as wrong "
+            "answers and are left out of the SQNR; check the preprocessing and the model."
+        )
     if found.tensors:
         worst = sorted(found.tensors, key=_own_db)[:_WORST]
         rows = [(e.tensor, decibel(e.own_sqnr_db), decibel(e.sqnr_db), f"{e.max_error:.3g}") for e in worst]

@@ -1,10 +1,13 @@
 """Step: scales in, a TensorRT calibration cache out."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from quantlab.builder import check_model
+from quantlab.calibration.methods.tensorrt import TensorRTLegacy
+from quantlab.calibration.scale_table import ScaleTable
 from quantlab.calibration.trt_cache import header
 from quantlab.graph.model import load_model
 from quantlab.jobs import remarks
@@ -71,6 +74,7 @@ def make_cache(what: Caching, *, remake: Remake = "never") -> Made:
             model_tensors=(*wanted.tensors, *wanted.aliases),
             version=what.version,
             algorithm=what.algorithm,
+            quantile=_quantile(table),
             partial=what.partial,
         )
         if missing:
@@ -83,6 +87,12 @@ def make_cache(what: Caching, *, remake: Remake = "never") -> Made:
     if fresh and sidecar_path(what.output).exists():
         record(sidecar_path(what.output), recipe(), versions=versions())
     return Made(what.output, fresh, (*remarks.on_table(read_scales(what.scales, model)), *notes))
+
+
+def _quantile(table: ScaleTable) -> float:
+    """Return the quantile that Legacy's own first line holds: that of the method which made the table, where it did."""
+    found = re.match(r"TensorRTLegacy\(quantile=([0-9.e-]+)", table.rows[0].method) if table.rows else None
+    return float(found[1]) if found else TensorRTLegacy().quantile
 
 
 def check_caching(what: Caching) -> None:

@@ -348,3 +348,24 @@ def test_json_of_an_error(arguments: tuple[str, ...], code: int) -> None:
     assert (ended.code, ended.json["exit_code"]) == (code, code)
     assert ended.json["error"]
     assert ended.err
+
+
+def test_a_sample_that_is_not_a_number_is_told(place: Path) -> None:
+    done("collect", place / "model.onnx", "-d", place / "calibration.npz", *DECLARED, "-o", place / "nan.h5")
+    done("calibrate", place / "nan.h5", "-o", place / "nan.json")
+    done("quantize", place / "model.onnx", place / "nan.json", "-o", place / "nan.int8.onnx")
+    values = np.random.default_rng(0).standard_normal((6, 1, 8, 8)).astype(np.float32)
+    values[2] = np.nan
+    np.savez(place / "nan.npz", image=values, label=np.zeros(6, np.int64))
+    ended = done(
+        "compare", place / "model.onnx", place / "nan.int8.onnx", "-d", place / "nan.npz", "-o", place / "n.json"
+    )
+    assert "NaN in the outputs: FP32 in 1 samples" in ended.err
+
+
+def test_a_legacy_cache_says_which_quantile_made_it(place: Path) -> None:
+    grid = ("--tensorrt-grid", "8", "--expose", "all")
+    done("collect", place / "model.onnx", "-d", place / "calibration.npz", *DECLARED, *grid, "-o", place / "grid.h5")
+    cache = ("--cache", place / "legacy.cache", "--model", place / "model.onnx")
+    done("calibrate", place / "grid.h5", "-m", "tensorrt-legacy:0.999", *cache, "-o", place / "legacy.json")
+    assert (place / "legacy.cache").read_text().startswith("0 3ff0000000000000 3feff7ced916872b\n")
