@@ -54,7 +54,10 @@ def test_ctrl_c_leaves_nothing(place: Path) -> None:
         "    yield {'image': np.zeros((2, 1, 8, 8), np.float32)}\n"
     )
     before = tree(place)
-    ended = quantlab_process("collect", place / "model.onnx", "-d", place / "loader.py", "-o", place / "new.h5")
+    # A shell's background job, as a test run may be, has Ctrl-C ignored.
+    heeded = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)"
+    command = ("collect", place / "model.onnx", "-d", place / "loader.py", "-o", place / "new.h5")
+    ended = quantlab_process(*command, before=heeded)
     assert (ended.code, ended.out) == (130, "")
     assert ended.err == "Interrupted; nothing half-written was left.\n"
     assert tree(place) == before
