@@ -90,13 +90,15 @@ def collect(
     settings = options or CollectOptions()
     data = as_dataset(batches)
     plan = plan_counting(engine, tensorrt=grid is not None)
-    run = _Run(engine, data, plan, settings)
-    sizing = measure(engine, plan.counted, run.first, settings.budget)
     histograms: dict[str, Histogram] | dict[str, TensorRTHistogram]
-    if grid is None:
-        name, histograms = "log-linear", _log_linear(run, sizing)
-    else:
-        name, histograms = _tensorrt(run, sizing, grid)
+    # All passes share this one graph, so that the budget, which sets their number, changes no bit.
+    with nullcontext(engine) if plan.counted == tuple(engine.outputs) else engine.exposing(plan.counted) as counting:
+        run = _Run(counting, data, plan, settings)
+        sizing = measure(counting, plan.counted, run.first, settings.budget)
+        if grid is None:
+            name, histograms = "log-linear", _log_linear(run, sizing)
+        else:
+            name, histograms = _tensorrt(run, sizing, grid)
     named = engine.names
     return HistogramSet(
         {named.get(t, t): histograms[t] for t in plan.wanted},

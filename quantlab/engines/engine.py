@@ -86,6 +86,10 @@ class Engine(Protocol):
         """Return an engine that computes these of its outputs only, to the same bits."""
         ...
 
+    def exposing(self, outputs: tuple[str, ...]) -> "Engine":
+        """Open the network again with these of its outputs and no others, which the runtime may then fuse better."""
+        ...
+
     def close(self) -> None:
         """Free what the runtime holds."""
         ...

@@ -210,6 +210,10 @@ class OrtEngine:
         part._buffers, part._shapes = {}, ()
         return part
 
+    def exposing(self, outputs: tuple[str, ...]) -> "OrtEngine":
+        """Open the network again with these of its outputs and no others, which the runtime may then fuse better."""
+        return OrtEngine(self._network, outputs=outputs, options=self._options)
+
     def close(self) -> None:
         """Free the session and its buffers."""
         self._buffers, self._shapes = {}, ()

@@ -63,6 +63,8 @@ class Network:
     def restrict(self, outputs: tuple[str, ...]) -> Network:
         return Network(self._step, outputs, chosen_on=self.chosen_on)
 
+    exposing = restrict
+
     def close(self) -> None: ...
 
     def __enter__(self) -> Self:
