@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# No test depends on time: a busy machine is not a fault.
+settings.register_profile("quantlab", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("quantlab")
 
 ALLOWED_SKIPS = ("needs the reference material: set QUANTLAB_REFERENCE to its folder",)
 """Reasons for which a test may be skipped; any other skip fails the run where CI is set."""
