@@ -8,8 +8,13 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-# No test depends on time: a busy machine is not a fault.
-settings.register_profile("quantlab", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# No test depends on time, as a busy machine is not a fault; in CI the examples are always the same ones.
+settings.register_profile(
+    "quantlab",
+    deadline=None,
+    derandomize=bool(os.environ.get("CI")),
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("quantlab")
 
 ALLOWED_SKIPS = ("needs the reference material: set QUANTLAB_REFERENCE to its folder",)
