@@ -55,11 +55,11 @@ def header(version: str, algorithm: str, *, quantile: float = 0.9999, cutoff: fl
     """
     if algorithm not in ALGORITHMS:
         raise UsageError(f"Unknown calibration algorithm «{algorithm}»; the known ones are {', '.join(ALGORITHMS)}.")
-    numbers = re.fullmatch(r"(\d+)\.(\d+)(?:\.(\d+))?(?:\.\d+)*", version)
     if re.match("1[1-9]", version):
         raise UsageError(
             f"TensorRT {version} reads no calibration cache: 11 removed them. Write a Q/DQ model with `quantlab quantize`."
         )
+    numbers = re.fullmatch(r"(\d+)\.(\d+)(?:\.(\d+))?(?:\.\d+)*", version)
     if not numbers:
         raise UsageError(f"A TensorRT version looks like 8.6.1, not «{version}».")
     major, minor, patch = (int(n or 0) for n in numbers.groups())

@@ -99,12 +99,11 @@ def collect(
             name, histograms = "log-linear", _log_linear(run, sizing)
         else:
             name, histograms = _tensorrt(run, sizing, grid)
-    named = engine.names
     return HistogramSet(
-        {named.get(t, t): histograms[t] for t in plan.wanted},
+        {t: histograms[t] for t in plan.wanted},
         Provenance(engine.model_digest, engine.model_name, (data.identity,), versions(engine.backend), name),
-        {named.get(t, t): engine.outputs[t].shape for t in plan.wanted},
-        {named.get(t, t): named.get(s, s) for t, s in plan.sources.items()},
+        {t: engine.outputs[t].shape for t in plan.wanted},
+        plan.sources,
     )
 
 

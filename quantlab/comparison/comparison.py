@@ -239,7 +239,7 @@ def compare(
             MetricScore.of(metric, values, settings.level) for metric, values in zip(asked, seen.values, strict=True)
         ),
         agreement=seen.agreement,
-        outputs=tuple(sums.error(fp32.names.get(name, name)) for name, sums in seen.outputs.items()),
+        outputs=tuple(sums.error(name) for name, sums in seen.outputs.items()),
         tensors=tuple(sums.error(name) for name, sums in seen.tensors.items()),
         nan=seen.nan,
         backends=Backends.of(fp32, int8),

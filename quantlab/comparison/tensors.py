@@ -1,6 +1,5 @@
 """Errors of inner tensors: what a tensor's own quantization costs, and what has come together by then."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from quantlab.calibration.scale_table import ScaleTable
@@ -121,7 +120,7 @@ class TensorProbe:
     def __post_init__(self) -> None:
         if self.batch is not None:
             checked_batch_size(self.batch)
-        shown = _shown(self.fp32), _shown(self.int8)
+        shown = self.fp32.outputs, self.int8.outputs
         for side, names in zip(("FP32", "INT8"), shown, strict=True):
             missing = [tensor for tensor in self.tensors or () if tensor not in names]
             if missing:
@@ -134,8 +133,9 @@ class TensorProbe:
     @property
     def names(self) -> tuple[str, ...]:
         """The tensors compared, in the FP32 engine's order where none were named."""
-        shown = _shown(self.int8)
-        return tuple(name for name in _shown(self.fp32) if name in shown) if self.tensors is None else self.tensors
+        if self.tensors is not None:
+            return self.tensors
+        return tuple(name for name in self.fp32.outputs if name in self.int8.outputs)
 
     def measure(self, batch: Batch) -> dict[str, TensorSums]:
         """Return the sums over one batch; one engine batch is in memory at a time.
@@ -152,9 +152,8 @@ class TensorProbe:
         return found
 
     def _sums(self, exact: Tensors, got: Tensors, samples: int) -> dict[str, TensorSums]:
-        one, two = _shown(self.fp32), _shown(self.int8)
         return {
-            name: TensorSums.of(name, exact[one[name]], got[two[name]], samples=samples, params=self._params(name))
+            name: TensorSums.of(name, exact[name], got[name], samples=samples, params=self._params(name))
             for name in self.names
         }
 
@@ -173,11 +172,6 @@ def _own(tensor: str, values: AnyArray, params: QuantParams, samples: int) -> Ex
     for block, count in blocks(values, samples):  # quantizing needs several copies
         total = total.merge(ExactErrorSums.of(block, fake_quantize(block, params), count))
     return total
-
-
-def _shown(engine: Engine) -> Mapping[str, str]:
-    """Return the user's name of each output → the engine's."""
-    return {engine.names.get(name, name): name for name in engine.outputs}
 
 
 def _listed(names: list[str]) -> str:

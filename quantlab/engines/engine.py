@@ -49,11 +49,6 @@ class Engine(Protocol):
         ...
 
     @property
-    def names(self) -> Mapping[str, str]:
-        """The engine's name of a tensor → the name in the user's model, where they differ."""
-        ...
-
-    @property
     def derivations(self) -> Mapping[str, Derivation]:
         """Outputs that follow exactly from other tensors of the network."""
         ...

@@ -66,8 +66,6 @@ class Network:
         What runs, weights inside.
     digest, name
         Of the user's model.
-    names
-        Tensor name in `proto` → name in the user's model, where they differ.
     derivations
         Tensors whose values follow exactly from others'.
     chosen_on
@@ -77,7 +75,6 @@ class Network:
     proto: onnx.ModelProto
     digest: str
     name: str
-    names: Mapping[str, str] = field(default_factory=dict)
     derivations: Mapping[str, Derivation] = field(default_factory=dict)
     chosen_on: tuple[DataIdentity, ...] = ()
 
@@ -112,11 +109,6 @@ class OrtEngine:
         self._computed = tuple(name for name in self.outputs if name not in self.inputs)
         self._buffers: dict[str, AnyArray] = {}
         self._shapes: tuple[tuple[int, ...], ...] = ()
-
-    @property
-    def names(self) -> Mapping[str, str]:
-        """The engine's name of a tensor → the name in the user's model, where they differ."""
-        return self._network.names
 
     @property
     def derivations(self) -> Mapping[str, Derivation]:

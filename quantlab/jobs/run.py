@@ -27,7 +27,7 @@ from quantlab.report.run_folder import NOTES, RunNotes, write_notes
 from quantlab.versions import versions
 
 ORT_SCHEME = "affine-uint8"
-"""Measured on EfficientNet-Lite0 in ONNX Runtime: twice as fast as symmetric UINT8, and 0.8 dB closer to FP32."""
+"""A range that starts at 0 lets ONNX Runtime fold Relu and Clip into the quantization, and uses all 256 steps."""
 
 
 def run_job(job: Job, *, listener: Listener, force: bool = False) -> RunResult:

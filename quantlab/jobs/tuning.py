@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import isnan
 from pathlib import Path
 
 from quantlab import engines
@@ -83,4 +84,4 @@ def score_method(what: Tuning, data: Dataset, *, remake: Remake = "never", progr
 def logit_sqnr_db(found: Comparison) -> float:
     """Return the SQNR of the network's outputs, in dB: the lowest of several, −inf where it is no number."""
     known = [error.sqnr_db for error in found.outputs]
-    return min((db if db == db else float("-inf") for db in known), default=float("-inf"))  # noqa: PLR0124 - NaN
+    return min((float("-inf") if isnan(db) else db for db in known), default=float("-inf"))

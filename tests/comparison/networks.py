@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +32,6 @@ class Network:
         self,
         step: float = 0.0,
         outputs: tuple[str, ...] = ("logits",),
-        names: Mapping[str, str] = MappingProxyType({}),
         *,
         rows: int | str = "n",
         chosen_on: tuple[DataIdentity, ...] = (),
@@ -41,7 +39,7 @@ class Network:
         self.inputs = {"x": TensorSpec("x", np.dtype(np.float32), (rows, FEATURES))}
         self.chosen_on = chosen_on
         self.outputs = {name: TensorSpec(name, np.dtype(np.float64), SHAPES[name]) for name in outputs}
-        self.names, self.derivations = names, dict[str, Derivation]()
+        self.derivations = dict[str, Derivation]()
         self.model_digest, self.model_name = f"sha256:{step}", "network"
         self.backend = f"numpy {np.__version__} step {step}"
         self.largest_batch = 0
