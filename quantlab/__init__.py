@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from quantlab import data, engines
+    from quantlab.audit.audit import Audit, audit_engine
     from quantlab.builder import QuantizedModel, QuantizeOptions, quantize
     from quantlab.calibration.calibrate import calibrate
     from quantlab.calibration.histogram_set import HistogramSet
@@ -28,7 +29,10 @@ if TYPE_CHECKING:
     from quantlab.calibration.schemes import Affine, Symmetric
     from quantlab.collector.collect import CollectOptions, collect
     from quantlab.comparison.comparison import Comparison, compare
+    from quantlab.comparison.lineup import Lineup, lineup
+    from quantlab.comparison.recording import Recording, record
     from quantlab.comparison.tasks import TopK
+    from quantlab.comparison.three_way import Road, ThreeWay, Thresholds, three_way
     from quantlab.errors import QuantlabError
     from quantlab.graph.lint import lint_qdq
     from quantlab.numerics.divergence import divergence_curve, entropy_threshold
@@ -39,6 +43,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Affine": "calibration.schemes",
+    "Audit": "audit.audit",
     "CollectOptions": "collector.collect",
     "Comparison": "comparison.comparison",
     "Entropy": "calibration.methods.entropy",
@@ -46,12 +51,15 @@ _HOMES = {
     "Histogram": "numerics.histogram",
     "HistogramSet": "calibration.histogram_set",
     "LinearGrid": "numerics.histogram",
+    "Lineup": "comparison.lineup",
     "MinMax": "calibration.methods.minmax",
     "Percentile": "calibration.methods.percentile",
     "QuantizeOptions": "builder",
     "QuantizedModel": "builder",
     "QuantlabError": "errors",
     "Range": "calibration.ranges",
+    "Recording": "comparison.recording",
+    "Road": "comparison.three_way",
     "Rule": "calibration.rules",
     "Scale": "calibration.scale_table",
     "ScaleTable": "calibration.scale_table",
@@ -62,26 +70,33 @@ _HOMES = {
     "TensorRTHistogram": "numerics.tensorrt_histogram",
     "TensorRTLegacy": "calibration.methods.tensorrt",
     "TensorRTMinMax": "calibration.methods.tensorrt",
+    "ThreeWay": "comparison.three_way",
+    "Thresholds": "comparison.three_way",
     "TopK": "comparison.tasks",
+    "audit_engine": "audit.audit",
     "calibrate": "calibration.calibrate",
     "collect": "collector.collect",
     "compare": "comparison.comparison",
     "divergence_curve": "numerics.divergence",
     "entropy_threshold": "numerics.divergence",
+    "lineup": "comparison.lineup",
     "lint_qdq": "graph.lint",
     "load": "storage.files",
     "plot": "numerics.drawing",
     "quantize": "builder",
+    "record": "comparison.recording",
     "save": "storage.files",
+    "three_way": "comparison.three_way",
 }
 _PACKAGES = ("data", "engines")
 
 __all__ = [
-    "Affine", "CollectOptions", "Comparison", "Entropy", "Fixed", "Histogram", "HistogramSet", "LinearGrid", "MinMax",
-    "Percentile", "QuantizeOptions", "QuantizedModel", "QuantlabError", "Range", "Rule", "Scale", "ScaleTable",
-    "SquaredError", "Symmetric", "TensorRTEntropy2", "TensorRTGrid", "TensorRTHistogram", "TensorRTLegacy",
-    "TensorRTMinMax", "TopK", "calibrate", "collect", "compare", "data", "divergence_curve", "engines",
-    "entropy_threshold", "lint_qdq", "load", "plot", "quantize", "save",
+    "Affine", "Audit", "CollectOptions", "Comparison", "Entropy", "Fixed", "Histogram", "HistogramSet",
+    "LinearGrid", "Lineup", "MinMax", "Percentile", "QuantizeOptions", "QuantizedModel", "QuantlabError", "Range",
+    "Recording", "Road", "Rule", "Scale", "ScaleTable", "SquaredError", "Symmetric", "TensorRTEntropy2",
+    "TensorRTGrid", "TensorRTHistogram", "TensorRTLegacy", "TensorRTMinMax", "ThreeWay", "Thresholds", "TopK",
+    "audit_engine", "calibrate", "collect", "compare", "data", "divergence_curve", "engines", "entropy_threshold",
+    "lineup", "lint_qdq", "load", "plot", "quantize", "record", "save", "three_way",
 ]  # fmt: skip
 
 

@@ -58,6 +58,7 @@ def _collect(
     allow_nonfinite: Annotated[
         bool, typer.Option("--allow-nonfinite", help="Count NaN and infinities instead of refusing them.")
     ] = False,
+    custom_ops: options.CustomOps = None,
     force: options.Force = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -84,6 +85,7 @@ def _collect(
         tensorrt_grid=tensorrt_grid,
         budget=parse_bytes(budget),
         nonfinite="count" if allow_nonfinite else "refuse",
+        custom_ops=tuple(custom_ops or ()),
     )
     with progress("collecting", quiet=quiet) as advance:
         made = collect_histograms(what, remake="always" if force else "never", progress=advance)

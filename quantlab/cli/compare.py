@@ -11,15 +11,20 @@ from quantlab.cli.help_text import described
 
 if TYPE_CHECKING:
     from quantlab.comparison.comparison import Comparison
+    from quantlab.jobs.lining_up import LiningUp
+    from quantlab.jobs.step import Remake
 
 _HELP = described(
     "Run the float and the INT8 model over the same samples: scores with paired intervals, agreement, errors of outputs and "
-    "tensors. A model for TensorRT is simulated (ONNX Runtime's graph optimization off), one for ort runs optimized.",
+    "tensors. A model for TensorRT is simulated (ONNX Runtime's graph optimization off), one for ort runs optimized. A .plan "
+    "runs in TensorRT. Several candidates become one table.",
     examples=(
         "quantlab compare model.onnx run/model.int8.onnx -d eval/ --preprocess imagenet.yaml -o run/compare.json",
         "quantlab compare model.onnx run/model.int8.onnx -d eval.npz --scales run/scales.json --max-drop 0.5 -o run/compare.json",
         "quantlab compare model.onnx run/model.ort.onnx -d eval.npz --latency -o run/compare-ort.json",
         "quantlab compare model.onnx run/model.int8.onnx -d tuning.npz --not-final -o run/tuning.json",
+        "quantlab compare model.onnx fp32.plan int8.plan -d eval.npz --batches 1,32,128 -o run/engines.json",
+        "quantlab compare model.onnx fp32.plan int8.plan -d eval.npz --three-way run/model.int8.onnx -o run/guilty.json",
     ),
     exits=(0, 1, 2, 4, 5, 6),
 )
@@ -32,7 +37,10 @@ def add_to(app: typer.Typer) -> None:
 
 def _compare(
     fp32: Annotated[Path, typer.Argument(metavar="FP32.onnx", help="The float model.")],
-    int8: Annotated[Path, typer.Argument(metavar="INT8.onnx", help="The model with Q/DQ.")],
+    int8: Annotated[
+        list[Path],
+        typer.Argument(metavar="INT8…", help="The model with Q/DQ; or several models and plans, for a table."),
+    ],
     output: options.Output,
     *,
     data: options.Data = None,
@@ -67,12 +75,27 @@ def _compare(
     latency: Annotated[
         bool, typer.Option("--latency", help="Also time both, in turn; needs an optimized INT8 model.")
     ] = False,
+    batches: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N,…", help="Time every engine at these batch sizes; a plan on the GPU, with CUDA graph too."
+        ),
+    ] = None,
+    simulation: Annotated[
+        Path | None,
+        typer.Option(
+            "--three-way",
+            metavar="QDQ.onnx",
+            help="Name who is to blame, of FP32.onnx, a float engine and an INT8 engine; QDQ.onnx simulates the last.",
+        ),
+    ] = None,
     no_labels: Annotated[
         bool, typer.Option("--no-labels", help="Leave labels out: agreement and errors only.")
     ] = False,
     max_drop: Annotated[
         float | None, typer.Option(min=0.0, metavar="POINTS", help="Exit code 1 if top-1 falls by more.")
     ] = None,
+    custom_ops: options.CustomOps = None,
     force: options.Force = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -80,7 +103,8 @@ def _compare(
     from quantlab.cli.progress import progress
     from quantlab.cli.scores import show_comparison
     from quantlab.errors import InputError
-    from quantlab.jobs.comparing import Comparing, compare_models, read_comparison
+    from quantlab.jobs.comparing import Comparing, Mode, compare_models, read_comparison
+    from quantlab.jobs.lining_up import LiningUp, is_plan
 
     fields = options.preprocess_fields(
         preprocess, resize=resize, crop=crop, layout=layout, color=color, scale=scale, mean=mean, std=std
@@ -88,23 +112,43 @@ def _compare(
     source = options.data_source(
         data, fields, batch=batch, input=input, label_pattern=label_pattern, skip_bad=skip_bad, random=random
     )
+    mode: Mode | None = None if optimize is None else "optimize" if optimize else "simulate"
+    ops = tuple(custom_ops or ())
+    remake: Remake = "always" if force else "never"
+    out = Output(as_json, quiet)
+    if len(int8) > 1 or batches is not None or simulation is not None or is_plan(fp32) or is_plan(int8[0]):
+        _refuse_alone(scales=scales, latency=latency, max_drop=max_drop)
+        many = LiningUp(
+            fp32=fp32,
+            candidates=tuple(int8),
+            data=source,
+            output=output,
+            simulation=simulation,
+            mode=mode,
+            final=not not_final,
+            labels=not no_labels,
+            custom_ops=ops,
+            batches=_sizes(batches),
+        )
+        _show_many(out, many, remake)
+        return
     what = Comparing(
         fp32,
-        int8,
+        int8[0],
         source,
         output,
         scales=scales,
-        mode=None if optimize is None else "optimize" if optimize else "simulate",
+        mode=mode,
         final=not not_final,
         latency=latency,
         labels=not no_labels,
+        custom_ops=ops,
     )
     with progress("comparing", quiet=quiet) as advance:
-        made = compare_models(what, remake="always" if force else "never", progress=advance)
+        made = compare_models(what, remake=remake, progress=advance)
     found = read_comparison(made.path)
     if max_drop is not None and not found.metrics:
         raise InputError("The data have no labels, so there is no drop to hold against --max-drop.")
-    out = Output(as_json, quiet)
     show_comparison(out, found)
     out.made(made)
     lost = _too_much(found, max_drop)
@@ -112,6 +156,44 @@ def _compare(
     if lost:
         out.note(f"The drop of {found.metrics[0].drop:.2f} points is more than the {max_drop:g} allowed.")
         raise typer.Exit(1)
+
+
+def _show_many(out: Output, what: "LiningUp", remake: "Remake") -> None:
+    from quantlab.cli.progress import progress
+    from quantlab.cli.scores import show_lineup, show_three_way
+    from quantlab.comparison.three_way import ThreeWay
+    from quantlab.jobs.lining_up import line_up, read_result
+
+    with progress("comparing", quiet=out.quiet) as advance:
+        made = line_up(what, remake=remake, progress=advance)
+    found = read_result(made.path)
+    if isinstance(found, ThreeWay):
+        show_three_way(out, found)
+    else:
+        show_lineup(out, found)
+    out.made(made)
+    out.result({"output": made.path, "fresh": made.fresh, "notes": made.notes, **found.to_json()})
+
+
+def _refuse_alone(*, scales: Path | None, latency: bool, max_drop: float | None) -> None:
+    from quantlab.errors import UsageError
+
+    given = {"--scales": scales is not None, "--latency": latency, "--max-drop": max_drop is not None}
+    for name, is_given in given.items():
+        if is_given:
+            raise UsageError(
+                f"{name} goes with one FP32 and one INT8 model, not with plans, several candidates, --batches or "
+                "--three-way (times of many are --batches 1,32)."
+            )
+
+
+def _sizes(text: str | None) -> tuple[int, ...]:
+    from quantlab.errors import UsageError
+
+    parts = [] if text is None else text.split(",")
+    if any(not part.strip().isdecimal() or int(part) < 1 for part in parts):
+        raise UsageError(f"--batches takes positive whole numbers, as 1,32,128, not «{text}».")
+    return tuple(dict.fromkeys(int(part) for part in parts))
 
 
 def _too_much(found: "Comparison", max_drop: float | None) -> bool:

@@ -31,6 +31,15 @@ AllowMissing: TypeAlias = Annotated[
     bool, typer.Option("--allow-missing", help="Leave tensors without a scale float, instead of refusing.")
 ]
 
+CustomOps: TypeAlias = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--custom-ops",
+        metavar="FILE",
+        help="Shared library with operators that ONNX Runtime lacks, or Python file whose library() names one; repeatable.",
+    ),
+]
+
 Data: TypeAlias = Annotated[
     str | None,
     typer.Option(

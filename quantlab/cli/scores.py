@@ -9,8 +9,10 @@ from quantlab.cli.console import Output
 
 if TYPE_CHECKING:
     from quantlab.comparison.comparison import Comparison
+    from quantlab.comparison.lineup import Lineup
     from quantlab.comparison.metric_score import MetricScore
     from quantlab.comparison.tensors import TensorError
+    from quantlab.comparison.three_way import ThreeWay
 
 _WORST = 5
 
@@ -46,6 +48,46 @@ def show_comparison(out: Output, found: Comparison) -> None:
 
         out.say(f"Size: FP32 {shown_bytes(found.sizes.fp32)}, INT8 {shown_bytes(found.sizes.int8)}")
     out.say(f"FP32 ran in {found.backends.fp32}; INT8 in {found.backends.int8}{how(found)}.")
+
+
+def show_lineup(out: Output, found: Lineup) -> None:
+    """Print a line an engine, the reference first, and what ran."""
+    from quantlab.comparison.lineup_table import table_cells
+
+    first = found.entries[0].comparison
+    standings = {_standing(entry.comparison) for entry in found.entries}
+    standing = f" ({standings.pop()})" if len(standings) == 1 else ""
+    out.say(f"{first.samples:,} samples of «{first.data.name}»{standing}; a drop has its 95 % interval")
+    columns, rows = table_cells(found.rows())
+    out.table(columns, rows)
+    if any(entry.cost.times for entry in found.entries):
+        pace = f"«{found.paced_by}»" if found.paced_by else "the reference"
+        out.say(f"Speed is the time of {pace} over an engine's own.")
+    out.say(f"The reference ran in {found.reference}.")
+    for entry in found.entries:
+        out.say(f"«{entry.name}» ran in {entry.comparison.backends.int8}{how(entry.comparison)}.")
+
+
+def show_three_way(out: Output, found: ThreeWay) -> None:
+    """Print the three steps and who is to blame."""
+    steps = {
+        "FP32 engine against the reference": found.build,
+        "simulation against FP32": found.scales,
+        "INT8 engine against the simulation": found.engine,
+        "INT8 engine against the reference": found.whole,
+    }
+    out.say(f"{found.build.samples:,} samples of «{found.build.data.name}»")
+    rows = [
+        (
+            step,
+            decibel(min((e.sqnr_db for e in part.outputs), default=None)),
+            f"{100 * part.agreement.score:.2f}" if part.agreement.samples else None,
+            f"{part.metrics[0].drop:+.2f}" if part.metrics else None,
+        )
+        for step, part in steps.items()
+    ]
+    out.table(("", "SQNR dB", "agreement %", "drop, points"), rows)
+    out.say(found.sentence)
 
 
 def show_methods(out: Output, tuning: Mapping[str, Comparison], chosen: str) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from quantlab.engines.cuda.device_array import DeviceArray
 from quantlab.errors import InputError
 from quantlab.numerics.arrays import AnyArray, Tensors
 
@@ -28,8 +29,8 @@ class EngineBatch:
     used: int | None
     where: str = ""
 
-    def kept(self, output: AnyArray) -> AnyArray:
-        """Return the rows of an output that belong to samples."""
+    def kept(self, output: AnyArray | DeviceArray) -> AnyArray | DeviceArray:
+        """Return the rows of an output that belong to samples, where it lies."""
         full = self.used is None or (self.used,) == next(iter(self.inputs.values())).shape[:1]
         return output if full else output[: self.used]
 

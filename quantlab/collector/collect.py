@@ -18,6 +18,7 @@ from quantlab.collector.deriving import Plan, derive_histograms, derive_tensorrt
 from quantlab.collector.sizing import Sizing, measure
 from quantlab.data.batch import Batch, Dataset
 from quantlab.data.stream import Stream, as_dataset
+from quantlab.engines.cuda.device_array import Arrays, as_array
 from quantlab.engines.engine import Engine
 from quantlab.errors import InputError, UsageError
 from quantlab.numerics.arrays import Tensors
@@ -39,7 +40,7 @@ class CollectOptions:
     Attributes
     ----------
     budget
-        Bytes of exposed activations in memory at a time: it sets the engine's batch, and splits the tensors into
+        Bytes of exposed activations in memory, the host's or the GPU's, at a time: it sets the engine's batch, and splits the tensors into
         several passes over the data where one sample alone exceeds it. Passes change no bit, as all run the same graph;
         a smaller engine batch may, where the runtime has other kernels for it.
     nonfinite
@@ -65,6 +66,9 @@ def collect(
 ) -> HistogramSet:
     """Return the histogram of each of the engine's float outputs over all batches.
 
+    What an engine leaves on a GPU (`on_device=True` of TensorRT, any array with DLPack) is counted there, to the same
+    bits as on a CPU, so that such histograms merge with all others. The activations themselves are each runtime's own.
+
     Parameters
     ----------
     engine
@@ -74,7 +78,7 @@ def collect(
     grid
         None counts log-linear histograms: the same bits for any batch size, order or split of the data, on the same
         processor type and runtime version. A TensorRTGrid repeats what TensorRT's own calibrators count, which
-        depends on order.
+        depends on order; it is counted on the host, so outputs on a GPU are copied.
     options
         Memory, threads, progress.
 
@@ -137,10 +141,10 @@ class _Run:
         """Return an engine that computes these tensors: the user's own, left open, where it does just that."""
         return nullcontext(self.engine) if tensors == tuple(self.engine.outputs) else self.engine.restrict(tensors)
 
-    def outputs(self, part: Engine, batch: EngineBatch, tensors: tuple[str, ...]) -> Tensors:
-        """Run a batch and return the rows that belong to samples."""
+    def outputs(self, part: Engine, batch: EngineBatch, tensors: tuple[str, ...]) -> Arrays:
+        """Run a batch and return the rows that belong to samples, where the engine left them."""
         found = part.run(batch.inputs)
-        return {tensor: batch.kept(found[tensor]) for tensor in tensors}
+        return {tensor: batch.kept(as_array(found[tensor])) for tensor in tensors}
 
     def counted(self, batch: EngineBatch, passes: int) -> None:
         """Report progress."""
@@ -164,9 +168,10 @@ def _log_linear(run: _Run, sizing: Sizing) -> dict[str, Histogram]:
                 for batch in run.cut(number, sizing):
                     counter.add(run.outputs(part, batch, tensors), batch.where)
                     run.counted(batch, len(sizing.passes))
+        tallies = counter.finish()
     finally:
         counter.close()
-    return derive_histograms(counter.tallies, run.plan)
+    return derive_histograms(tallies, run.plan)
 
 
 def _tensorrt(run: _Run, sizing: Sizing, grid: TensorRTGrid) -> tuple[str, dict[str, TensorRTHistogram]]:

@@ -6,12 +6,13 @@ from math import prod
 
 import numpy as np
 
+from quantlab.engines.cuda.device_array import as_array
 from quantlab.engines.engine import Engine, free_sizes
 from quantlab.errors import InputError
 from quantlab.numerics.arrays import AnyArray, Tensors
 
 LARGEST_BATCH = 4
-"""Larger batches measured no faster, and take memory in proportion."""
+"""Larger batches measured no faster on a CPU, and take memory in proportion; an engine's `largest_batch` overrules it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,8 @@ class Sizing:
         if self.fixed is not None:
             return self.fixed
         one = {name: np.asarray(value)[None] for name, value in row.items()}
-        fits = min(LARGEST_BATCH, max(self.budget // max(sum(_bytes(self.engine, self.tensors, one).values()), 1), 1))
+        largest = getattr(self.engine, "largest_batch", LARGEST_BATCH)
+        fits = min(largest, max(self.budget // max(sum(_bytes(self.engine, self.tensors, one).values()), 1), 1))
         return 1 << (int(fits).bit_length() - 1)
 
 
@@ -81,12 +83,21 @@ def _mixes_rows(engine: Engine, passes: tuple[tuple[str, ...], ...], arrays: Map
         value[1:] = arrays[name][1] if len(arrays[name]) > 1 else np.zeros_like(value[0])
     for tensors in passes:
         with engine.restrict(tensors) as part:
-            one = {name: np.array(value) for name, value in part.run(alone).items()}
-            two = part.run(company)
-            for name, value in one.items():
-                if value.shape[:1] != (size,) or not np.array_equal(value[:1], two[name][:1], equal_nan=True):
-                    return True
+            one = {name: _first_row(value, size) for name, value in part.run(alone).items()}
+            two = {name: _first_row(value, size) for name, value in part.run(company).items()}
+            if any(row is None or not _same(row, two[name]) for name, row in one.items()):
+                return True
     return False
+
+
+def _first_row(output: object, size: int) -> AnyArray | None:
+    """Return a copy of an output's first row, on the host; None where it has not as many rows as the batch."""
+    array = as_array(output)
+    return np.array(array[:1]) if array.shape[:1] == (size,) else None
+
+
+def _same(one: AnyArray, two: AnyArray | None) -> bool:
+    return two is not None and np.array_equal(one, two, equal_nan=True)
 
 
 def _bytes(engine: Engine, tensors: tuple[str, ...], batch: Tensors) -> dict[str, int]:
@@ -96,7 +107,7 @@ def _bytes(engine: Engine, tensors: tuple[str, ...], batch: Tensors) -> dict[str
     unknown = tuple(tensor for tensor, shape in shapes.items() if shape is None)
     if unknown or not sizes:
         with engine.restrict(unknown or tensors[:1]) as part:
-            shapes.update({tensor: value.shape for tensor, value in part.run(batch).items()})
+            shapes.update({tensor: as_array(value).shape for tensor, value in part.run(batch).items()})
     return {t: prod(shape) * engine.outputs[t].dtype.itemsize for t, shape in shapes.items() if shape is not None}
 
 

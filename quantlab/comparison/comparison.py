@@ -1,6 +1,6 @@
 """FP32 and INT8 on the same samples, in one pass: scores, agreement, tensor errors, and how sure they are."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from html import escape
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
@@ -11,27 +11,22 @@ from quantlab.calibration.provenance import DataIdentity
 from quantlab.comparison.agreement import Agreement, Flip
 from quantlab.comparison.backends import Backends
 from quantlab.comparison.finality import check_unseen, may_be_final, sets_with_a_say
-from quantlab.comparison.fixed_batch import cut, fixed_rows, run_filled
 from quantlab.comparison.frames import flips_frame, scores_frame, tensors_frame
 from quantlab.comparison.json_form import from_json, to_json
 from quantlab.comparison.labelled import LabelledBatches
 from quantlab.comparison.latency import Latency
 from quantlab.comparison.metric_score import MetricScore
-from quantlab.comparison.observation import Answers, NanSamples, Observation, merge_all
+from quantlab.comparison.observation import NanSamples, Observation
+from quantlab.comparison.one_pass import Pair, Progress, observe
 from quantlab.comparison.statistics import Interval
 from quantlab.comparison.tasks import Metric, TopK
 from quantlab.comparison.tensors import TensorError, TensorProbe
-from quantlab.data.batch import Batch, Dataset
+from quantlab.data.batch import Dataset
 from quantlab.engines.engine import Engine
-from quantlab.errors import InputError
 from quantlab.numerics.arrays import AnyArray, Tensors
 
 if TYPE_CHECKING:
     import pandas as pd
-
-Progress: TypeAlias = Callable[[int, int | None], None]
-"""Called after each batch with the samples done and how many there will be, or None where nobody knows."""
-
 
 _Identity: TypeAlias = Annotated[DataIdentity, PlainValidator(DataIdentity.from_json)]
 """A data identity that JSON holds in its own form."""
@@ -221,69 +216,59 @@ def compare(
         are missing or do not fit, or there is no sample.
     """
     settings = options or CompareOptions()
-    asked, source = tuple(metrics), LabelledBatches(data, settings.labels)
-    _check_same("inputs", fp32.inputs, int8.inputs)
-    _check_same("outputs", fp32.outputs, int8.outputs)
-    sets = sets_with_a_say(chosen_on, int8, settings.probe)
-    if source.total is not None and settings.final:
-        check_unseen(source.data.identity, sets)
-    seen = merge_all(_observed(fp32, int8, source, asked, settings))
-    if seen is None:
-        raise InputError("There is nothing to compare on: the data hold no sample.")
+    pair = Pair(fp32, int8, settings.probe)
+    return compare_pairs({"": pair}, data, metrics=metrics, chosen_on=chosen_on, options=settings)[""]
+
+
+def compare_pairs(
+    pairs: Mapping[str, Pair],
+    data: Dataset | Iterable[Tensors],
+    *,
+    metrics: Iterable[Metric],
+    chosen_on: Iterable[DataIdentity] = (),
+    options: CompareOptions,
+) -> dict[str, Comparison]:
+    """Return the comparison of each pair by its name, all from one pass; see `compare`.
+
+    The options' own probe is not looked at: each pair has its own.
+    """
+    asked, given = tuple(metrics), tuple(chosen_on)
+    source = LabelledBatches(data, options.labels)
+    sets = {name: sets_with_a_say(given, pair.int8, pair.probe) for name, pair in pairs.items()}
+    if source.total is not None and options.final:
+        _check_unseen(source.data.identity, sets)
+    seen = observe(pairs, source, asked, options.progress)
     identity = source.data.identity
-    if settings.final:
-        check_unseen(identity, sets)  # only now does a stream know what it was
+    if options.final:
+        _check_unseen(identity, sets)  # only now does a stream know what it was
+    return {name: _comparison(seen[name], pair, asked, (identity, sets[name]), options) for name, pair in pairs.items()}
+
+
+def _comparison(
+    seen: Observation,
+    pair: Pair,
+    metrics: tuple[Metric, ...],
+    sets: tuple[DataIdentity, tuple[DataIdentity, ...]],
+    options: CompareOptions,
+) -> Comparison:
+    identity, chosen_on = sets
     return Comparison(
         samples=seen.samples,
         metrics=tuple(
-            MetricScore.of(metric, values, settings.level) for metric, values in zip(asked, seen.values, strict=True)
+            MetricScore.of(metric, values, options.level) for metric, values in zip(metrics, seen.values, strict=True)
         ),
         agreement=seen.agreement,
         outputs=tuple(sums.error(name) for name, sums in seen.outputs.items()),
         tensors=tuple(sums.error(name) for name, sums in seen.tensors.items()),
         nan=seen.nan,
-        backends=Backends.of(fp32, int8),
+        backends=Backends.of(pair.fp32, pair.int8),
         data=identity,
-        chosen_on=sets,
-        final=settings.final and may_be_final(identity, sets),
-        level=settings.level,
+        chosen_on=chosen_on,
+        final=options.final and may_be_final(identity, chosen_on),
+        level=options.level,
     )
 
 
-def _observed(
-    fp32: Engine, int8: Engine, source: LabelledBatches, metrics: tuple[Metric, ...], settings: CompareOptions
-) -> Iterator[Observation]:
-    done = 0
-    for batch, labels in cut(source.batches(fp32.inputs), fixed_rows(fp32, int8)):
-        _check_labels(metrics, labels)
-        tensors = settings.probe.measure(batch) if settings.probe else {}
-        answers = Answers(batch, labels, run_filled(fp32, batch), run_filled(int8, batch))
-        try:
-            yield answers.observe(metrics, tensors)
-        except InputError as error:
-            raise InputError(f"In the batch from {_named(batch, done)} on: {error}") from error
-        done += batch.samples
-        if settings.progress is not None:
-            settings.progress(done, source.total)
-
-
-def _named(batch: Batch, index: int) -> str:
-    return f"sample {index} («{batch.names[0]}»)" if batch.names else f"sample {index}"
-
-
-def _check_labels(metrics: tuple[Metric, ...], labels: AnyArray | None) -> None:
-    needing = [metric.name for metric in metrics if getattr(metric, "needs_labels", True)]
-    if labels is None and needing:
-        raise InputError(
-            f"The data have no labels, which {', '.join(needing)} need: give labels, or metrics=() for agreement and "
-            "output errors alone."
-        )
-
-
-def _check_same(what: str, fp32: Iterable[str], int8: Iterable[str]) -> None:
-    one, two = list(fp32), list(int8)
-    if set(one) != set(two):
-        raise InputError(
-            f"The two networks have different {what}, {one} for FP32 and {two} for INT8: give engines over the same "
-            f"network, `restrict`ed to the same {what} if need be."
-        )
+def _check_unseen(data: DataIdentity, sets: Mapping[str, tuple[DataIdentity, ...]]) -> None:
+    for chosen_on in sets.values():
+        check_unseen(data, chosen_on)

@@ -1,6 +1,6 @@
 """Everything that one pass over the data sees, a batch at a time."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,21 +100,35 @@ class Answers:
         return Agreement.of(chosen_classes(one), chosen_classes(two), self.labels, self.batch.names)
 
 
-def merge_all(observations: Iterable[Observation]) -> Observation | None:
-    """Merge in order, neighbours of like size first, so that each value is copied only log(batches) times."""
-    stack: list[tuple[int, Observation]] = []
-    for observation in observations:
-        stack.append((1, observation))
-        while len(stack) > 1 and stack[-2][0] == stack[-1][0]:
-            _merge_last(stack)
-    while len(stack) > 1:
-        _merge_last(stack)
-    return stack[0][1] if stack else None
+class Merging:
+    """Merges observations as they come, neighbours of like size first, so that each value is copied only log(batches) times."""
 
+    def __init__(self) -> None:
+        self._stack: list[tuple[int, Observation]] = []
 
-def _merge_last(stack: list[tuple[int, Observation]]) -> None:
-    (one, first), (two, second) = stack[-2:]
-    stack[-2:] = [(one + two, first.merge(second))]
+    def add(self, observation: Observation) -> None:
+        """Take the next one."""
+        self._stack.append((1, observation))
+        while len(self._stack) > 1 and self._stack[-2][0] == self._stack[-1][0]:
+            self._merge_last()
+
+    def total(self) -> Observation:
+        """Return all of them as one.
+
+        Raises
+        ------
+        InputError
+            When there was none.
+        """
+        if not self._stack:
+            raise InputError("There is nothing to compare on: the data hold no sample.")
+        while len(self._stack) > 1:
+            self._merge_last()
+        return self._stack[0][1]
+
+    def _merge_last(self) -> None:
+        (one, first), (two, second) = self._stack[-2:]
+        self._stack[-2:] = [(one + two, first.merge(second))]
 
 
 def _with_nan(outputs: Tensors, samples: int) -> int:

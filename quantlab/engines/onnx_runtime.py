@@ -14,6 +14,7 @@ from typing_extensions import Self
 
 from quantlab.calibration.provenance import DataIdentity
 from quantlab.engines.cpu import instruction_set
+from quantlab.engines.custom_ops import advice, register
 from quantlab.engines.engine import TensorSpec, check_batch, free_sizes
 from quantlab.errors import InputError
 from quantlab.graph.derive import Derivation
@@ -50,10 +51,13 @@ class OrtOptions:
         in which a Q/DQ model simulates TensorRT (with it on, ONNX Runtime's own integer kernels are measured).
     threads
         Worker threads inside an operator; None is one a core.
+    libraries
+        Shared libraries with custom operators.
     """
 
     optimize: bool = True
     threads: int | None = None
+    libraries: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +236,8 @@ def _open(proto: onnx.ModelProto, options: OrtOptions) -> Any:
     settings.intra_op_num_threads = options.threads or os.cpu_count() or 1
     # A waiting thread that spins burns the processor time that counting needs.
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    for library in options.libraries:
+        register(settings, library)
     if not options.optimize:
         settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
@@ -242,7 +248,8 @@ def _open(proto: onnx.ModelProto, options: OrtOptions) -> Any:
             write_model(proto, path)
             return onnxruntime.InferenceSession(str(path), settings, providers=_PROVIDERS)
     except Exception as error:  # ONNX Runtime's errors share no base class of their own
-        raise InputError(f"ONNX Runtime cannot load the model: {first_line(error)}") from error
+        reason = first_line(error)
+        raise InputError(f"ONNX Runtime cannot load the model: {reason}{advice(reason)}") from error
 
 
 def _spec(argument: Any) -> TensorSpec:

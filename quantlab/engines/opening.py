@@ -18,29 +18,40 @@ from quantlab.graph.target import Target
 from quantlab.graph.view import Graph
 
 
-def open_ort(
-    model: Any, *, expose: str | tuple[str, ...] | None, target: str, optimize: bool, threads: int | None
-) -> OrtEngine:
+def open_ort(model: Any, *, expose: str | tuple[str, ...] | None, target: str, options: OrtOptions) -> OrtEngine:
     """Open a model; see `quantlab.engines.ort`."""
     if not isinstance(model, str | PathLike | onnx.ModelProto | Model):
         raise UsageError(
             f"A model is a path, a ModelProto or a Model (a QuantizedModel's is its .model), not {model!r:.60}."
         )
-    loaded = load_model(model)
-    options = OrtOptions(optimize, threads)
-    sets = chosen_on(loaded)
     if expose is None:
-        return OrtEngine(Network(loaded.proto, loaded.digest, _name(loaded), chosen_on=sets), options=options)
+        return OrtEngine(plain_network(model), options=options)
+    network, outputs = exposed_network(model, expose, target=target)
+    return OrtEngine(network, outputs=outputs, options=options)
+
+
+def plain_network(model: Any) -> Network:
+    """Return a model as it is."""
+    loaded = load_model(model)
+    return Network(loaded.proto, loaded.digest, _name(loaded), chosen_on=chosen_on(loaded))
+
+
+def exposed_network(
+    model: Any, expose: str | tuple[str, ...], *, target: str = "tensorrt"
+) -> tuple[Network, tuple[str, ...]]:
+    """Return the normalised network, and the tensors that `expose` asks for."""
+    loaded = load_model(model)
     normalised = normalise(loaded)
     graph = Graph(normalised.model.proto)
     if expose == "quantizable":
         outputs = _quantizable(graph, Target.parse(target))
     else:
         outputs = exposable(graph, _present(expose, normalised.all_aliases))
+    sets = chosen_on(loaded)
     network = Network(
         normalised.model.proto, loaded.digest, _name(loaded), derivations=derivations(graph), chosen_on=sets
     )
-    return OrtEngine(network, outputs=outputs, options=options)
+    return network, outputs
 
 
 def _quantizable(graph: Graph, target: Target) -> tuple[str, ...]:

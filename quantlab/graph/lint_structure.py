@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 
 from quantlab.graph.finding import Finding, Severity, label
+from quantlab.graph.lint_types import FOUR_BITS
 from quantlab.graph.patterns import WEIGHTED, Fusion, averages, fusion, moves
 from quantlab.graph.qdq_view import QdqGraph, Step
 from quantlab.graph.view import operator
@@ -53,6 +54,8 @@ def _weighted(qdq: QdqGraph, node: onnx.NodeProto) -> Iterator[Finding]:
 
 def _partly(qdq: QdqGraph, node: onnx.NodeProto) -> Iterator[Finding]:
     found = _quantized_operands(qdq, node)
+    if _four_bit(qdq, node):
+        return  # weights of 4 bits go with float activations
     for index in {0, 1} - found if found else ():
         message = f"input {index} is float while the other is quantized: it runs in float."
         yield _finding("partly-quantized", "warning", node, node.input[index], message, "Quantize both, or neither.")
@@ -60,6 +63,11 @@ def _partly(qdq: QdqGraph, node: onnx.NodeProto) -> Iterator[Finding]:
 
 def _quantized_operands(qdq: QdqGraph, node: onnx.NodeProto) -> set[int]:
     return {i for i in (0, 1) if qdq.dequantized(node, i) is not None}
+
+
+def _four_bit(qdq: QdqGraph, node: onnx.NodeProto) -> bool:
+    weights = (step for i in (0, 1) if (step := qdq.dequantized(node, i)) is not None and step.weight)
+    return any(step.element_type in FOUR_BITS for step in weights)
 
 
 def _inside(qdq: QdqGraph, kernel: Fusion, node: onnx.NodeProto) -> Iterator[Finding]:

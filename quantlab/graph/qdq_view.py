@@ -36,7 +36,9 @@ class Step:
     dtype
         Type of the integers; None if it cannot be told.
     axis
-        Of scales with more than one element, from 0; None for one scale.
+        Of scales with more than one element, from 0; None for one scale. An axis that the tensor lacks stands as given.
+    element_type
+        ONNX's number of the type of the integers (or FP8); UNDEFINED if it cannot be told.
     """
 
     node: onnx.NodeProto
@@ -46,6 +48,12 @@ class Step:
     zero_point: NDArray[Any] | None
     dtype: np.dtype[Any] | None
     axis: int | None
+    element_type: int = onnx.TensorProto.UNDEFINED
+
+    @property
+    def blocked(self) -> bool:
+        """True if one scale serves a block along the axis: scales have the rank of the tensor."""
+        return self.scale is not None and self.scale.ndim > 1
 
     @property
     def quantizes(self) -> bool:
@@ -78,6 +86,11 @@ class QdqGraph:
         original = self.graph.producer(node.output[0])
         step = None if original is None else self._by_output.get(source(self.graph, original.input[index]))
         return step if step is not None and not step.quantizes else None
+
+    def before(self, step: Step) -> Step | None:
+        """Return the Q whose integers a DQ reads; None for stored or fed ones."""
+        found = self._by_output.get(step.node.input[0])
+        return found if found is not None and found.quantizes else None
 
     def quantized(self, tensor: str) -> Step | None:
         """Return the first Q that reads a tensor of `graph`."""
@@ -137,16 +150,16 @@ def _steps(graph: Graph) -> Iterator[Step]:
         given = len(node.input) > 2 and node.input[2] != ""
         absent = None if scale is None else np.zeros(scale.shape, np.int64)
         zero_point = graph.constant(node.input[2]) if given else absent
-        rank = len(graph.shape(node.input[0]) or ())
-        axis = int(attribute(node, "axis", _DEFAULT_AXIS))
+        element_type = graph.element_type(node.input[2]) if given else _default_type(graph, node)
         yield Step(
             node,
             tensor,
             graph.is_constant(tensor),
             scale,
             zero_point,
-            graph.dtype(node.input[2]) if given else _default_type(graph, node),
-            None if scale is None or scale.size <= 1 else axis % max(rank, 1),
+            _dtype(element_type),
+            None if scale is None or scale.size <= 1 else _axis(graph, node),
+            element_type,
         )
 
 
@@ -157,8 +170,20 @@ def _float_tensor(graph: Graph, node: onnx.NodeProto) -> str:
     return node.input[0]
 
 
-def _default_type(graph: Graph, node: onnx.NodeProto) -> np.dtype[Any] | None:
-    return np.dtype(np.uint8) if node.op_type == "QuantizeLinear" else graph.dtype(node.input[0])
+def _axis(graph: Graph, node: onnx.NodeProto) -> int:
+    axis, shape = int(attribute(node, "axis", _DEFAULT_AXIS)), graph.shape(node.input[0])
+    return axis % len(shape) if shape is not None and -len(shape) <= axis < len(shape) else axis
+
+
+def _default_type(graph: Graph, node: onnx.NodeProto) -> int:
+    if node.op_type == "DequantizeLinear":
+        return graph.element_type(node.input[0])
+    return int(attribute(node, "output_dtype", 0)) or onnx.TensorProto.UINT8
+
+
+def _dtype(element_type: int) -> np.dtype[Any] | None:
+    kind = element_type != onnx.TensorProto.UNDEFINED
+    return onnx.helper.tensor_dtype_to_np_dtype(element_type) if kind else None
 
 
 def _without_qdq(graph: Graph, steps: dict[str, Step]) -> onnx.ModelProto:

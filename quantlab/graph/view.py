@@ -96,8 +96,16 @@ class Graph:
 
     def dtype(self, tensor: str) -> np.dtype[Any] | None:
         """Return the element type, None if shape inference could not find it."""
-        kind = self._element_type(tensor)
+        kind = self.element_type(tensor)
         return None if kind == onnx.TensorProto.UNDEFINED else onnx.helper.tensor_dtype_to_np_dtype(kind)
+
+    def element_type(self, tensor: str) -> int:
+        """Return the number of the element type in ONNX, which keeps 4-bit and 8-bit types apart; UNDEFINED if unknown."""
+        stored = self._constants.get(tensor)
+        if stored is not None:
+            return stored.data_type
+        info = self._types.get(tensor)
+        return onnx.TensorProto.UNDEFINED if info is None else info.elem_type
 
     def tensors(self) -> tuple[str, ...]:
         """Return inputs and all tensors that nodes write, constants left out, in graph order."""
@@ -106,14 +114,7 @@ class Graph:
 
     def float_activations(self) -> tuple[str, ...]:
         """Return the float16 and float32 tensors among `tensors()`, in the same order."""
-        return tuple(t for t in self.tensors() if self._element_type(t) in _FLOATS)
-
-    def _element_type(self, tensor: str) -> int:
-        stored = self._constants.get(tensor)
-        if stored is not None:
-            return stored.data_type
-        info = self._types.get(tensor)
-        return onnx.TensorProto.UNDEFINED if info is None else info.elem_type
+        return tuple(t for t in self.tensors() if self.element_type(t) in _FLOATS)
 
     @cached_property
     def _types(self) -> Mapping[str, onnx.TypeProto.Tensor]:

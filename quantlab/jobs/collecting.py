@@ -12,7 +12,7 @@ from quantlab.engines.engine import Engine, TensorSpec
 from quantlab.graph.model import Model, load_model
 from quantlab.jobs import data_source
 from quantlab.jobs.data_source import DataSource, open_data
-from quantlab.jobs.manifest import Recipe
+from quantlab.jobs.manifest import Recipe, file_digest
 from quantlab.jobs.step import Made, Progress, Remake, carry_out, check_output
 from quantlab.numerics.tensorrt_histogram import TensorRTGrid
 from quantlab.storage.histograms_h5 import write_histograms
@@ -40,6 +40,8 @@ class Collecting:
         Bytes of exposed activations at a time; see `CollectOptions`.
     nonfinite
         refuse or count NaN and infinities.
+    custom_ops
+        Libraries, or Python files, with operators of the model's that ONNX Runtime lacks.
     """
 
     model: Path
@@ -50,6 +52,7 @@ class Collecting:
     tensorrt_grid: int | None = None
     budget: int = DEFAULT_BUDGET
     nonfinite: Literal["refuse", "count"] = "refuse"
+    custom_ops: tuple[Path, ...] = ()
 
 
 def collect_histograms(
@@ -66,7 +69,7 @@ def collect_histograms(
     check_output(what.output, (".h5", ".hdf5"), what.model)
     model = load_model(what.model)
     if data is None:
-        data = open_data(what.data, inputs_for(what.data, model))
+        data = open_data(what.data, inputs_for(what.data, model, what.custom_ops))
     grid = None if what.tensorrt_grid is None else TensorRTGrid(what.tensorrt_grid)
     settings = CollectOptions(budget=what.budget, nonfinite=what.nonfinite, progress=progress)
 
@@ -75,10 +78,11 @@ def collect_histograms(
         options: dict[str, object] = {"expose": what.expose, "grid": what.tensorrt_grid, "nonfinite": what.nonfinite}
         if what.expose == "quantizable":
             options["target"] = "+".join(what.targets)
-        return Recipe("collect", {"model": model.digest, **samples}, options | data_source.options(what.data))
+        inputs = {"model": model.digest, **samples, **operators(what.custom_ops)}
+        return Recipe("collect", inputs, options | data_source.options(what.data))
 
     def make() -> Mapping[str, str]:
-        with open_exposed(model, what.expose, what.targets) as engine:
+        with open_exposed(model, what) as engine:
             found = collect(engine, data, grid=grid, options=settings)
         write_histograms(what.output, found)
         return found.provenance.versions
@@ -87,24 +91,35 @@ def collect_histograms(
     return Made(what.output, fresh, notes_on(what.data, data_source.skipped(data)))
 
 
-def open_exposed(model: Model, expose: Expose, targets: tuple[str, ...]) -> Engine:
+def open_exposed(model: Model, what: Collecting) -> Engine:
     """Open the float model with the wanted tensors as outputs; «quantizable» for several targets is their union."""
-    engine = engines.ort(model, expose=expose, target=targets[0])
-    if expose != "quantizable" or len(targets) == 1:
+    engine = engines.ort(model, expose=what.expose, target=what.targets[0], custom_ops=what.custom_ops)
+    if what.expose != "quantizable" or len(what.targets) == 1:
         return engine
     outputs = dict.fromkeys(engine.outputs)
-    for target in targets[1:]:
-        with engines.ort(model, expose=expose, target=target) as other:
+    for target in what.targets[1:]:
+        with engines.ort(model, expose=what.expose, target=target, custom_ops=what.custom_ops) as other:
             outputs |= dict.fromkeys(other.outputs)
     with engine:
         return engine.restrict(tuple(outputs))
 
 
-def inputs_for(source: DataSource, model: Model) -> Mapping[str, TensorSpec]:
+def operators(sources: tuple[Path, ...]) -> dict[str, str]:
+    """Return the digests of files with custom operators by their role in a recipe.
+
+    Raises
+    ------
+    InputError
+        When one is missing.
+    """
+    return {f"operators in {path.name}": file_digest(path) for path in sources}
+
+
+def inputs_for(source: DataSource, model: Model, custom_ops: tuple[Path, ...] = ()) -> Mapping[str, TensorSpec]:
     """Return the model's inputs where the data are to be drawn for them; nothing is opened otherwise."""
     if source.random is None:
         return {}
-    with engines.ort(model) as engine:
+    with engines.ort(model, custom_ops=custom_ops) as engine:
         return dict(engine.inputs)
 
 

@@ -25,7 +25,7 @@ from quantlab.graph.stored_tensors import stored_bytes
 from quantlab.graph.view import Graph
 from quantlab.jobs import data_source, remarks
 from quantlab.jobs.checks import check_forms, check_scales
-from quantlab.jobs.collecting import fitting, inputs_for, notes_on
+from quantlab.jobs.collecting import fitting, inputs_for, notes_on, operators
 from quantlab.jobs.data_source import DataSource, open_data
 from quantlab.jobs.manifest import Recipe, file_digest
 from quantlab.jobs.quantizing import read_scales
@@ -61,6 +61,8 @@ class Comparing:
         The k of each top-k score.
     labels
         False: leave labels out, and with them the scores.
+    custom_ops
+        Libraries, or Python files, with operators of the models' that ONNX Runtime lacks.
     """
 
     fp32: Path
@@ -73,6 +75,7 @@ class Comparing:
     latency: bool = False
     top: tuple[int, ...] = (1, 5)
     labels: bool = True
+    custom_ops: tuple[Path, ...] = ()
 
 
 def compare_models(
@@ -95,7 +98,7 @@ def compare_models(
     if what.latency and mode == "simulate":
         raise UsageError("The latency of a simulation says nothing of INT8: give --optimize, or leave --latency out.")
     source = fitting(what.data, fp32)
-    samples = open_data(source, inputs_for(source, fp32)) if data is None else data
+    samples = open_data(source, inputs_for(source, fp32, what.custom_ops)) if data is None else data
     table = None if what.scales is None else _table(what.scales, fp32, int8)
 
     def recipe() -> Recipe:
@@ -105,7 +108,7 @@ def compare_models(
         options = {"mode": mode, "final": what.final, "latency": what.latency, "top": what.top, "labels": what.labels}
         return Recipe(
             "compare",
-            inputs | data_source.digests(what.data, samples, labels=what.labels),
+            inputs | data_source.digests(what.data, samples, labels=what.labels) | operators(what.custom_ops),
             options | data_source.options(what.data),
         )
 
@@ -190,9 +193,9 @@ def _compared(
     fp32, int8 = models
     provenance = provenance_of(int8)
     with ExitStack() as opened:
-        one = opened.enter_context(engines.ort(fp32))
-        two = opened.enter_context(engines.ort(int8, optimize=mode == "optimize"))
-        probe = None if table is None else _probe(fp32, int8, table, opened)
+        one = opened.enter_context(engines.ort(fp32, custom_ops=what.custom_ops))
+        two = opened.enter_context(engines.ort(int8, optimize=mode == "optimize", custom_ops=what.custom_ops))
+        probe = None if table is None else _probe(fp32, int8, table, what.custom_ops, opened)
         found = compare(
             one,
             two,
@@ -207,13 +210,13 @@ def _compared(
     return found
 
 
-def _probe(fp32: Model, int8: Model, table: ScaleTable, opened: ExitStack) -> TensorProbe:
+def _probe(fp32: Model, int8: Model, table: ScaleTable, custom_ops: tuple[Path, ...], opened: ExitStack) -> TensorProbe:
     """Return engines that show the activations that the INT8 model quantizes, as far as both graphs have them."""
     shown = _shown(fp32, int8, table)
-    engine = opened.enter_context(engines.ort(fp32, expose=shown, optimize=False))
+    engine = opened.enter_context(engines.ort(fp32, expose=shown, optimize=False, custom_ops=custom_ops))
     return TensorProbe(
         engine,
-        opened.enter_context(engines.ort(int8, expose=shown, optimize=False)),
+        opened.enter_context(engines.ort(int8, expose=shown, optimize=False, custom_ops=custom_ops)),
         tensors=shown,
         table=table,
         batch=_probe_batch(engine),

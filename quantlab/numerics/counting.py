@@ -150,7 +150,7 @@ def new_lanes() -> AnyArray:
 def _float(ordered: int) -> float:
     """Undo the map of a float32's bits to integers of the same order."""
     bits = np.int32(ordered)
-    return float((bits ^ ((bits >> 31) & np.int32(0x7FFFFFFF))).view(np.float32)) + 0.0
+    return float((bits ^ ((bits >> np.int32(31)) & np.int32(0x7FFFFFFF))).view(np.float32)) + 0.0
 
 
 @njit(nogil=True, cache=True)

@@ -1,19 +1,22 @@
 from __future__ import annotations
 
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
+from onnxruntime import OrtValue
 
 from quantlab import engines
 from quantlab.calibration.histogram_set import HistogramSet
 from quantlab.collector.collect import CollectOptions, collect
 from quantlab.data.stream import stream
+from quantlab.engines.onnx_runtime import OrtEngine
 from quantlab.errors import InputError
-from quantlab.numerics.arrays import F32, AnyArray
+from quantlab.numerics.arrays import F32, AnyArray, Tensors
 from quantlab.numerics.histogram import Histogram
 from quantlab.numerics.tensorrt_histogram import TensorRTGrid, TensorRTHistogram
 from tests.networks import image_batch, small_cnn
@@ -314,3 +317,40 @@ def test_an_empty_batch_changes_nothing() -> None:
     with engines.ort(small_cnn(), expose="all") as engine:
         found = collect(engine, [{"image": images[:0]}, {"image": images}, {"image": images[:0]}])
     assert same(found, histograms(images))
+
+
+class _OrtValues(OrtEngine):
+    """An engine that returns another library's arrays, as ONNX Runtime's own bindings do."""
+
+    def run(self, batch: Tensors) -> Mapping[str, Any]:
+        return {name: OrtValue.ortvalue_from_numpy(value) for name, value in super().run(batch).items()}
+
+
+def test_outputs_may_be_arrays_of_another_library() -> None:
+    images = image_batch(7)
+    with engines.ort(small_cnn(), expose="all") as plain:
+        wanted = collect(plain, batches(images, 3))
+        names = tuple(plain.outputs)
+        with _OrtValues(plain._network, outputs=names) as engine:
+            assert same(collect(engine, batches(images, 3)), wanted)
+            one = collect(engine, batches(images, 3), grid=TensorRTGrid(2))
+        assert same(one, collect(plain, batches(images, 3), grid=TensorRTGrid(2)))
+
+
+def test_an_engine_may_ask_for_larger_batches() -> None:
+    sizes: list[int] = []
+
+    class Large(OrtEngine):
+        largest_batch = 16
+
+        def run(self, batch: Tensors) -> Mapping[str, Any]:
+            sizes.append(len(batch["image"]))
+            return super().run(batch)
+
+        def exposing(self, outputs: tuple[str, ...]) -> OrtEngine:
+            return self.restrict(outputs)
+
+    images = image_batch(20)
+    with engines.ort(small_cnn(), expose="all") as plain, Large(plain._network, outputs=tuple(plain.outputs)) as engine:
+        collect(engine, batches(images, 5))
+    assert sizes[-2:] == [16, 16]

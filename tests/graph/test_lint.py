@@ -175,6 +175,8 @@ def test_a_q_without_dq_and_a_pair_that_nobody_reads_are_found() -> None:
     text = "g (float[N,4] x) => (int8[N,2] y) { q = QuantizeLinear(x, s, z) \n y = Slice(q, a, b, c) }"
     numbers = {"s": np.ones((), "f"), "z": np.zeros((), np.int8)}
     proto = net_of(text, a=np.array([0]), b=np.array([2]), c=np.array([1]), **numbers)
+    assert rules(proto) == [("missing-dequantize", "warning", "x")]
+    proto.graph.node[1].CopyFrom(onnx.helper.make_node("Relu", ["q"], ["y"], "Relu1"))
     assert rules(proto) == [("missing-dequantize", "error", "x")]
     proto = with_qdq("g (float[N,4] x) => (float[N,4] y) { d = DQ(x) \n y = Neg(x) }")
     assert rules(proto) == [("dead", "warning", "x")]
@@ -189,6 +191,85 @@ def test_integers_from_outside_are_a_note() -> None:
     text = "g (int8[N,4] x) => (float[N,4] y) { y = DequantizeLinear(x, s, z) }"
     proto = net_of(text, s=np.ones((), "f"), z=np.zeros((), np.int8))
     assert rules(proto) == [("integer-input", "note", "x")]
+
+
+def test_integers_that_another_q_and_a_transposition_made_are_none_from_outside() -> None:
+    text = "g (float[2,4] x) => (float[4,2] y) { q = QuantizeLinear(x, s, z) \n t = Transpose(q) \n y = DequantizeLinear(t, s, z) }"
+    proto = net_of(text, s=np.ones((), "f"), z=np.zeros((), np.int8))
+    assert rules(proto) == [("missing-dequantize", "warning", "x")]
+
+
+def test_a_computed_scale_is_a_warning_where_the_runtime_takes_it() -> None:
+    proto = with_qdq("g (float[N,4] x, float s2) => (float[N,4] y) { d = DQ(x) \n y = Neg(d) }")
+    proto.graph.node[0].input[1] = "s2"
+    for target in ("tensorrt@11.0", "ort"):
+        assert ("scale-constant", "warning", "x") in rules(proto, target)
+
+
+def test_a_subnormal_scale_is_a_warning() -> None:
+    proto = with_constant(quantized(convolution()), "x_scale", np.array(1e-40, "f"))
+    assert rules(proto) == [("scale-subnormal", "warning", "x")] * 2
+
+
+def test_a_dq_with_another_scale_than_its_q_is_a_warning() -> None:
+    proto = with_qdq("g (float[N,4] x) => (float[N,4] y) { d = DQ(x) \n y = Neg(d) }")
+    proto.graph.initializer.append(onnx.numpy_helper.from_array(np.array(0.5, "f"), "other"))
+    proto.graph.node[1].input[1] = "other"
+    assert rules(proto) == [("pair", "warning", "x")]
+    assert ("pair", "warning", "x") in rules(proto, "ort")
+
+
+@pytest.mark.parametrize("axis", [4, -5])
+def test_an_axis_that_the_weight_lacks_is_an_error(axis: int) -> None:
+    proto = quantized(convolution())
+    next(n for n in proto.graph.node if n.name == "w_DequantizeLinear").attribute[0].i = axis
+    assert rules(proto) == [("axis", "error", "w_quantized")]
+
+
+def test_scales_without_an_axis_are_a_warning_where_the_parser_takes_another_default() -> None:
+    proto = quantized(net("g (float[N,8] x) => (float[N,8] y) { y = MatMul(x, w) }", w=(8, 8)))
+    del next(n for n in proto.graph.node if n.name == "w_DequantizeLinear").attribute[:]
+    assert rules(proto) == [("axis-absent", "warning", "w_quantized")]
+    assert rules(proto, "tensorrt@11.0") == []
+
+
+def test_one_zero_point_for_several_scales_is_an_error_for_tensorrt() -> None:
+    proto = with_constant(quantized(convolution()), "w_zero_point", np.array(0, np.int8))
+    assert rules(proto) == [("zero-point-length", "error", "w_quantized")]
+
+
+def test_an_absent_zero_point_is_an_error_for_tensorrt_8() -> None:
+    proto = with_qdq("g (float[N,4] x) => (float[N,4] y) { d = DQ(x) \n y = Neg(d) }")
+    for node in proto.graph.node[:2]:
+        del node.input[2]
+    assert ("zero-point-absent", "error", "x") in rules(proto, "tensorrt@8.6")
+    assert ("zero-point-absent", "error", "x") not in rules(proto, "tensorrt@10.0")
+
+
+def test_a_weight_stored_as_uint8_is_an_error_for_tensorrt() -> None:
+    proto = with_constant(quantized(convolution()), "w_quantized", np.ones((4, 3, 3, 3), np.uint8))
+    with_constant(proto, "w_zero_point", np.zeros(4, np.uint8))
+    assert rules(proto) == [("uint8", "error", "w_quantized")]
+
+
+def test_int16_is_an_error_for_tensorrt() -> None:
+    proto = with_constant(quantized(convolution()), "x_zero_point", np.array(0, np.int16))
+    proto.opset_import[0].version = 21
+    assert rules(proto) == [("integer-type", "error", "x")] * 2
+    assert "integer-type" not in {rule for rule, _, _ in rules(proto, "ort")}
+
+
+def test_integers_are_not_quantized_for_tensorrt() -> None:
+    proto = with_qdq("g (int32[N,4] x) => (float[N,4] y) { d = DQ(x) \n y = Neg(d) }")
+    assert rules(proto) == [("float-input", "error", "x")]
+    assert "error" not in {f.severity for f in lint(proto, "ort")}
+
+
+def test_two_float_types_in_one_operator_are_an_error() -> None:
+    proto = with_qdq("g (float[N,4] x) => (float[N,4] y) { d = DQ(x) \n y = Add(d, x) }")
+    proto.opset_import[0].version = 19
+    with_constant(proto, "s", np.array(0.125, np.float16))
+    assert rules(proto) == [("scale-type", "warning", "x"), ("mixed-types", "error", "x")]
 
 
 # placement

@@ -91,7 +91,7 @@ def test_nan_becomes_the_zero_point() -> None:
 def test_the_largest_scale_keeps_the_largest_values_finite() -> None:
     scale = np.nextafter(np.float32(LARGEST / 127), np.float32(0))
     got = fake_quantize(f32(LARGEST, -LARGEST, np.inf), params(float(scale)))
-    assert got.tolist() == [127 * scale, -127 * scale, 127 * scale]
+    assert got.tolist() == [limit * scale for limit in f32(127, -127, 127)]
 
 
 @pytest.mark.parametrize("x", [np.zeros(0, np.float32), np.zeros((2, 0), np.float32), np.array(1.5, np.float32)])

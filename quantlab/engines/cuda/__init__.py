@@ -1,0 +1,1 @@
+"""CUDA memory and the counting that is done where it lies."""

@@ -1,0 +1,85 @@
+"""Operators of the user's own for ONNX Runtime: from a shared library, or from a Python file that names one."""
+
+import functools
+import importlib.machinery
+import re
+import sys
+from collections.abc import Iterable
+from os import PathLike, fspath
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from quantlab.errors import InputError
+
+_UNKNOWN = re.compile(r"(\S+)\(-?\d+\) is not a registered function/op")
+
+
+def libraries(sources: Iterable[str | PathLike[str]]) -> tuple[str, ...]:
+    """Return the paths of the shared libraries with the operators; Python files among the sources are run for theirs.
+
+    A Python file defines its operators (`onnxruntime_extensions.onnx_op`) and `library()`, which returns the library
+    that hands them to ONNX Runtime. It is run once a process: operators that are defined twice are refused.
+
+    Raises
+    ------
+    InputError
+        When a file is missing, or a Python file cannot be run or has no `library()`.
+    """
+    return tuple(_library(Path(fspath(source))) for source in sources)
+
+
+def register(settings: Any, library: str) -> None:
+    """Let a session's options know the operators of a library.
+
+    Raises
+    ------
+    InputError
+        When ONNX Runtime cannot load the library.
+    """
+    try:
+        settings.register_custom_ops_library(library)
+    except Exception as error:  # ONNX Runtime's errors share no base class of their own
+        reason = str(error).strip().splitlines()[0].rpartition("with error: ")[2]
+        raise InputError(f"ONNX Runtime cannot load the custom operators in '{library}': {reason}.") from error
+
+
+def advice(reason: str) -> str:
+    """Return the sentence that follows `reason` where it is an operator that ONNX Runtime does not know; else nothing."""
+    found = _UNKNOWN.search(reason)
+    if found is None:
+        return ""
+    return (
+        f". If «{found[1]}» is an operator of yours, pass the library that implements it: custom_ops=('ops.so',) in "
+        "Python, --custom-ops ops.so on the command line."
+    )
+
+
+def _library(source: Path) -> str:
+    if not source.is_file():
+        raise InputError(f"There is no file '{source}' with custom operators.")
+    path = source.resolve()
+    if path.suffix != ".py":
+        return str(path)
+    library = getattr(_run(path), "library", None)
+    if not callable(library):
+        raise InputError(f"'{source}' has no library(): it must return the path of the custom operators' library.")
+    return _library(Path(library()))
+
+
+@functools.cache
+def _run(path: Path) -> ModuleType:
+    """Execute the file as a module; read as source, so that no bytecode is left beside it."""
+    loader = importlib.machinery.SourceFileLoader(f"quantlab_ops_{path.stem}", str(path))
+    try:
+        code = loader.source_to_code(loader.get_data(str(path)), str(path))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise InputError(f"The custom operators in '{path}' cannot be read as Python: {error}.") from error
+    module = ModuleType(loader.name)
+    module.__file__ = str(path)
+    sys.modules[loader.name] = module  # where dataclasses, for one, look their module up
+    try:
+        exec(code, module.__dict__)
+    except (ImportError, OSError) as error:
+        raise InputError(f"The custom operators in '{path}' could not be loaded: {error}.") from error
+    return module

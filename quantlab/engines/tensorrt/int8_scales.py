@@ -1,0 +1,120 @@
+"""Where a build's INT8 scales come from, and what TensorRT made of them."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+from typing_extensions import Self
+
+from quantlab.calibration.provenance import DataIdentity
+from quantlab.calibration.trt_cache import render_cache
+from quantlab.engines.cuda.memory import Device
+from quantlab.engines.tensorrt.build_options import (
+    BuildOptions,
+    FromCache,
+    FromRanges,
+    Int8Source,
+    NativeCalibration,
+    Profile,
+)
+from quantlab.engines.tensorrt.calibrators import calibrating, handing_out
+from quantlab.engines.tensorrt.config import set_calibration_profile
+from quantlab.engines.tensorrt.network import Parsed, set_ranges
+from quantlab.engines.tensorrt.ranges import is_exact
+from quantlab.engines.tensorrt.runtime import Heard, Library
+from quantlab.errors import InputError
+
+
+@dataclass(slots=True)
+class Int8Scales:
+    """The scales of one build: given to TensorRT before it, checked after it."""
+
+    title: str = ""
+    digest: str = ""
+    chosen_on: tuple[DataIdentity, ...] = ()
+    notes: tuple[str, ...] = ()
+    calibrator: Any = None
+
+    @classmethod
+    def prepared(
+        cls,
+        lib: Library,
+        parsed: Parsed,
+        config: Any,
+        options: BuildOptions,
+        int8: Int8Source | None,
+        profiles: tuple[Profile, ...],
+        device: Device | None,
+    ) -> Self:
+        """Give the scales to TensorRT.
+
+        Raises
+        ------
+        InputError
+            For a scale that is not symmetric, or a cache of an algorithm that TensorRT does not have.
+        """
+        match int8:
+            case FromCache(cache, sets):
+                made = cls(f"cache {cache.algorithm}", _text_digest(render_cache(cache)), sets)
+                made.calibrator = handing_out(lib.module, cache)
+            case FromRanges(table):
+                missing = set_ranges(parsed.network, lib.module, table)
+                rough = sum(not is_exact(row.scale[0]) for row in table.rows if row.role != "weight")
+                text = "\n".join(f"{row.tensor} {row.scale[0].hex()}" for row in table.rows)
+                sets = table.provenance.chosen_on if table.provenance else ()
+                made = cls("dynamic ranges", _text_digest(text), sets, _about_ranges(missing, rough))
+            case NativeCalibration():
+                identity = getattr(int8.batches, "identity", None)
+                made = cls(f"calibrated {int8.algorithm}", "", (identity,) if identity else ())
+                made.calibrator = calibrating(lib.module, int8, device or Device(options.device))
+                if profiles:
+                    set_calibration_profile(config, parsed, options.calibration_profile or _at(profiles[0], int8.batch))
+            case None:
+                return cls()
+        if made.calibrator is not None:
+            config.int8_calibrator = made.calibrator
+        return made
+
+    def check(self, heard: Heard) -> None:
+        """Raise what the calibrator met, and refuse a cache that TensorRT did not take."""
+        failure = getattr(self.calibrator, "failure", None)
+        if failure is not None:
+            raise InputError(f"The calibration failed: {failure}") from failure
+        if self.title.startswith("cache") and self.calibrator.asked:
+            raise InputError(
+                f"TensorRT did not take the calibration cache and asked for data instead: {heard.first_error}. A cache belongs "
+                "to one algorithm and one major version; write it anew with `quantlab cache convert`."
+            )
+        if self.calibrator is not None and self.title.startswith("calibrated"):
+            self.digest = _text_digest(self.written) if self.written else ""
+            if self.calibrator.dropped:
+                rows = self.calibrator.dropped
+                self.notes += (f"{rows} rows of calibration data did not fill a batch and were left out",)
+
+    @property
+    def written(self) -> str:
+        """The cache that TensorRT wrote when it calibrated."""
+        if self.calibrator is None or not self.title.startswith("calibrated"):
+            return ""
+        return bytes(self.calibrator.written).decode("utf-8", errors="surrogateescape")
+
+
+def _at(profile: Profile, batch: int) -> Profile:
+    """Return the profile at one batch size, within the profile's limits: where calibration runs."""
+    return Profile.only({name: (batch, *best[1:]) for name, (_, best, _) in profile.shapes.items()})
+
+
+def _about_ranges(missing: tuple[str, ...], rough: int) -> tuple[str, ...]:
+    notes = []
+    if missing:
+        shown = ", ".join(f"«{name}»" for name in missing[:4])
+        notes.append(
+            f"{len(missing)} tensors of the network have no scale and stay float: {shown}{' …' if missing[4:] else ''}"
+        )
+    if rough:
+        notes.append(f"{rough} scales are no 127th part of a float32 and are applied a last bit off")
+    return tuple(notes)
+
+
+def _text_digest(text: str) -> str:
+    return f"sha256:{hashlib.sha256(text.encode('utf-8', errors='surrogateescape')).hexdigest()}"

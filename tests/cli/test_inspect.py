@@ -1,0 +1,121 @@
+"""`quantlab inspect plan`, on recorded and hand-written reports."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+from pathlib import Path
+
+import onnx
+import pytest
+
+from tests.audit.networks import residual_net
+from tests.audit.reports import EXPLICIT, GOLDEN, IMPLICIT, recorded
+from tests.audit.test_audit import ENGINE
+from tests.cli.workplace import done, quantlab, refused
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    (tmp_path / "layers.json").write_text(ENGINE)
+    onnx.save(residual_net(), tmp_path / "model.onnx")
+    (tmp_path / "scales.cache").write_text(
+        "TRT-8600-EntropyCalibration2\n" + "".join(f"{t}: 3c010204\n" for t in ("image", "a", "b", "c", "d", "e", "y"))
+    )
+    return tmp_path
+
+
+def test_layers_tensors_and_findings_are_shown(place: Path) -> None:
+    model, scales = place / "model.onnx", place / "scales.cache"
+    out = done("inspect", "plan", place / "layers.json", "--model", model, "--scales", scales).out
+    assert "c1 + PWN(r1)" in out
+    assert "MACs %" in out
+    assert "no-kernel" in out
+    assert "6 layers: 2 in INT8, 2 in FP32; copies between formats: 2" in out
+    assert "time %" not in out
+
+
+def test_json_holds_the_audit(place: Path) -> None:
+    shown = done("inspect", "plan", place / "layers.json", "--model", place / "model.onnx", "--json").json
+    assert shown["counts"] == {"INT8": 2, "FP32": 2}
+    assert shown["audit"]["schema"] == "quantlab-audit"
+    assert shown["difference"] is None
+
+
+def test_a_plan_is_known_by_what_lies_beside_it(place: Path) -> None:
+    (place / "net.plan").write_bytes(b"\x00plan")
+    shutil.move(place / "layers.json", place / "net.plan.layers.json")
+    (place / "net.plan.profile.json").write_text('{"c3": 2.0, "soft": 6.0}')
+    for name in ("net.plan", "net.plan.layers.json"):
+        shown = done("inspect", "plan", place / name, "--json").json
+        assert shown["times"] == {"FP32": 8.0}
+    assert "time %" in done("inspect", "plan", place / "net.plan").out
+
+
+def test_recorded_engines_are_compared() -> None:
+    first, second = (GOLDEN / f"{name}.inspector.json.gz" for name in (IMPLICIT, EXPLICIT))
+    ended = done("inspect", "plan", first, "--against", second)
+    assert "/_blocks.14/_project_conv/Conv, /_blocks.14/Add" in ended.out
+    assert "53 and 64 layers: 9 groups of nodes are fused differently, 1 run in another precision" in ended.out
+    shown = done("inspect", "plan", first, "--against", second, "--json").json
+    assert shown["difference"]["layers"] == [53, 64]
+
+
+def test_quiet_prints_nothing(place: Path) -> None:
+    assert done("inspect", "plan", place / "layers.json", "-q").out == ""
+
+
+def test_odd_names_change_nothing_in_the_terminal(tmp_path: Path) -> None:
+    text = json.dumps({"Layers": [{"Name": "[red]\x1b[31m\ud800", "LayerType": "<b>"}]})
+    (tmp_path / "odd.json").write_text(text)
+    ended = done("inspect", "plan", tmp_path / "odd.json")
+    assert "\x1b" not in ended.out
+    assert "[red]" in ended.out
+    assert quantlab("inspect", "plan", tmp_path / "odd.json", "--json").code == 0
+
+
+def spoilt(name: str, data: bytes, folder: Path) -> Path:
+    path = folder / name
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "sentence"),
+    [
+        ("a.json", b"", "must be JSON"),
+        ("a.json", b"\xff\xfe", "no UTF-8"),
+        ("a.json", b"[" * 100_000, "must be JSON"),
+        ("a.json", b'{"Layers": ["a"]}', "names only"),
+        ("a.json", b'{"layers": 3}', "no list of «Layers»"),
+        ("a.json.gz", b"no gzip", "cannot be unpacked"),
+        ("a.json.gz", gzip.compress(recorded(IMPLICIT).encode())[:200], "cannot be unpacked"),
+        ("a.json.gz", gzip.compress(b"\xff"), "cannot be unpacked"),
+        ("a.plan", b"plan", "no 'a.plan.layers.json' beside it"),
+    ],
+)
+def test_a_bad_report_is_one_sentence(name: str, data: bytes, sentence: str, tmp_path: Path) -> None:
+    assert sentence in refused(4, "inspect", "plan", spoilt(name, data, tmp_path))
+
+
+def test_bad_companions_are_one_sentence(place: Path) -> None:
+    layers = place / "layers.json"
+    assert "no file" in refused(4, "inspect", "plan", place / "none.json")
+    assert "no file" in refused(4, "inspect", "plan", place / "none.plan")
+    assert "folder" in refused(4, "inspect", "plan", place)
+    assert "not an ONNX model" in refused(4, "inspect", "plan", layers, "--model", layers)
+    assert "profile" in refused(4, "inspect", "plan", layers, "--profile", spoilt("p.json", b"[]", place))
+    assert "profile" in refused(4, "inspect", "plan", layers, "--profile", spoilt("p.json", b'{"c3": "x"}', place))
+    assert "Layers" in refused(4, "inspect", "plan", layers, "--against", spoilt("o.json", b"{}", place))
+    assert "cache" in refused(4, "inspect", "plan", layers, "--scales", spoilt("s.cache", b"x", place))
+
+
+def test_another_models_engine_is_stale(place: Path) -> None:
+    report = GOLDEN / f"{IMPLICIT}.inspector.json.gz"
+    assert "another model" in refused(5, "inspect", "plan", report, "--model", place / "model.onnx")
+
+
+def test_wrong_usage_is_told() -> None:
+    assert quantlab("inspect", "plan").code == 2
+    assert quantlab("inspect", "engine").code == 2

@@ -1,0 +1,49 @@
+"""Options that cannot mean anything are refused when they are made."""
+
+import pytest
+
+from quantlab.engines.tensorrt.build_options import BuildOptions, NativeCalibration, Profile
+from quantlab.errors import UsageError
+
+
+def test_a_profile_takes_what_lies_between_its_ends() -> None:
+    profile = Profile({"x": ((1, 3), (8, 3), (32, 3))})
+    assert profile.takes({"x": (5, 3)})
+    assert not profile.takes({"x": (33, 3)})
+    assert not profile.takes({"x": (5, 4)})
+    assert not profile.takes({"x": (5, 3, 1)})
+    assert profile.best_for({"x": (8, 3)})
+    assert not profile.best_for({"x": (5, 3)})
+
+
+def test_a_profile_of_one_shape_takes_only_that() -> None:
+    profile = Profile.only({"x": (8, 3)})
+    assert profile.takes({"x": (8, 3)})
+    assert not profile.takes({"x": (7, 3)})
+
+
+@pytest.mark.parametrize("shapes", [((2,), (1,), (3,)), ((1,), (3,), (2,)), ((1,), (1, 1), (1,)), ((-1,), (1,), (1,))])
+def test_a_profile_that_does_not_rise_is_refused(shapes: tuple[tuple[int, ...], ...]) -> None:
+    with pytest.raises(UsageError, match="have one rank and rise in every dimension"):
+        Profile({"x": shapes})  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"precision": ("int9",)}, "«int9» is none of them"),
+        ({"layers": {"conv*": "int4"}}, "not «int4»"),
+        ({"level": 6}, "lies in 0 … 5, not 6"),
+        ({"workspace": -1}, "a number of bytes, not -1"),
+        ({"gpu_fallback": True}, "name the core too"),
+    ],
+)
+def test_options_without_meaning_are_refused(given: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        BuildOptions(**given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("given", [{"algorithm": "kl"}, {"batch": 0}])
+def test_a_calibration_without_meaning_is_refused(given: dict[str, object]) -> None:
+    with pytest.raises(UsageError):
+        NativeCalibration(batches=[], **given)  # type: ignore[arg-type]

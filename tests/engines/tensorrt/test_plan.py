@@ -1,0 +1,104 @@
+"""A plan and its card go to files and back, and nobody else's plan is run."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from quantlab.calibration.provenance import DataIdentity
+from quantlab.engines.tensorrt.card import PlanCard
+from quantlab.engines.tensorrt.loaded import check_fits
+from quantlab.engines.tensorrt.plan import Plan, card_path, digest_of, layers_path, read_plan, write_plan
+from quantlab.errors import InputError, StaleError
+
+DATA = b"a serialized engine"
+CARD = PlanCard(
+    library="tensorrt",
+    version="8.6.1",
+    device="NVIDIA H200",
+    compute_capability="9.0",
+    version_compatible=False,
+    hardware_compatible=False,
+    precision=("fp32", "int8"),
+    scales="cache EntropyCalibration2",
+    scales_digest="sha256:12",
+    model="sha256:34",
+    model_name="net.onnx",
+    digest=digest_of(DATA),
+    size=len(DATA),
+    build_seconds=1.5,
+    device_memory=None,
+    plugins=("libhswish.so",),
+    chosen_on=(DataIdentity("calibration", "blake2b:56", 2, {"scale": 1}, sketch=("0" * 16, "f" * 16)),),
+    profiles=({"input": ((1, 3), (8, 3), (32, 3))},),
+    notes=("a warning",),
+)
+
+
+def test_a_plan_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    plan = Plan(DATA, CARD, '{"Layers": []}')
+    write_plan(tmp_path / "m.plan", plan)
+    assert read_plan(tmp_path / "m.plan") == plan
+
+
+def test_a_plan_without_layers_leaves_no_old_ones_behind(tmp_path: Path) -> None:
+    write_plan(tmp_path / "m.plan", Plan(DATA, CARD, "{}"))
+    write_plan(tmp_path / "m.plan", Plan(DATA, CARD))
+    assert not layers_path(tmp_path / "m.plan").exists()
+
+
+def test_a_plan_without_a_card_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "m.plan").write_bytes(DATA)
+    with pytest.raises(InputError, match=r"has no card 'm\.plan\.json' beside it"):
+        read_plan(tmp_path / "m.plan")
+
+
+def test_another_plan_under_the_same_name_is_refused(tmp_path: Path) -> None:
+    write_plan(tmp_path / "m.plan", Plan(DATA, CARD))
+    (tmp_path / "m.plan").write_bytes(DATA + b"!")
+    with pytest.raises(StaleError, match="is not the plan that"):
+        read_plan(tmp_path / "m.plan")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"schema": "other"}, "no plan card"),
+        ({"schema_version": 2}, "version 2; this quantlab reads 1"),
+        ({"library": 3}, "library is 3, not text"),
+        ({"size": "many"}, "damaged"),
+        ({"profiles": 7}, "damaged"),
+        ({"profiles": [{"input": [["x"]]}]}, "damaged"),
+        ({"surplus": 1}, "fields differ from a plan card's: surplus"),
+        ({"chosen_on": [{"name": 1}]}, "data identity"),
+    ],
+)
+def test_a_damaged_card_is_refused_in_a_sentence(tmp_path: Path, change: dict[str, object], message: str) -> None:
+    write_plan(tmp_path / "m.plan", Plan(DATA, CARD))
+    path = card_path(tmp_path / "m.plan")
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(InputError, match=message):
+        read_plan(tmp_path / "m.plan")
+
+
+def test_a_card_that_is_no_json_is_refused(tmp_path: Path) -> None:
+    write_plan(tmp_path / "m.plan", Plan(DATA, CARD))
+    card_path(tmp_path / "m.plan").write_text("[" * 100_000)
+    with pytest.raises(InputError, match="cannot be read as a plan's card"):
+        read_plan(tmp_path / "m.plan")
+
+
+def test_a_plan_of_another_version_is_refused() -> None:
+    with pytest.raises(StaleError, match=r"built by tensorrt 8\.6\.1, and here is 10\.3\.0"):
+        check_fits(CARD, "10.3.0", "NVIDIA H200", "9.0")
+
+
+def test_a_plan_of_another_gpu_is_refused() -> None:
+    with pytest.raises(StaleError, match=r"built for NVIDIA H200 .* and here is NVIDIA A100"):
+        check_fits(CARD, "8.6.1", "NVIDIA A100", "8.0")
+
+
+def test_a_compatible_plan_runs_elsewhere() -> None:
+    anywhere = replace(CARD, version_compatible=True, hardware_compatible=True)
+    check_fits(anywhere, "10.3.0", "NVIDIA A100", "8.0")
