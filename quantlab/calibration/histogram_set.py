@@ -2,12 +2,16 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from quantlab.calibration.provenance import DataIdentity, Provenance
 from quantlab.calibration.scale_table import Shape
 from quantlab.errors import InputError, StaleError
 from quantlab.numerics.histogram import Histogram
 from quantlab.numerics.tensorrt_histogram import TensorRTHistogram
+
+_SIZING = ("resize", "crop")
+"""What of a preprocessing says how large a sample becomes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +47,15 @@ class HistogramSet(Mapping[str, "Histogram | TensorRTHistogram"]):
     def merge(self, other: "HistogramSet") -> "HistogramSet":
         """Return the histograms over both data sets; exact, in either order.
 
+        The sets may have been preprocessed to two sizes, for a network that takes several: the same images then count
+        at each. Dimensions in which the recorded shapes differ are unknown afterwards.
+
         Raises
         ------
         StaleError
-            When model, grid, versions or preprocessing differ.
+            When model, grid, versions or preprocessing differ, but for the size of the samples.
         InputError
-            When the tensors differ, the same samples were counted twice, or the grid depends on order.
+            When the tensors differ, the same samples were counted twice at one size, or the grid depends on order.
         """
         mine, theirs = self.provenance, other.provenance
         for name, several in (("model", "models"), ("grid", "grids"), ("versions", "versions")):
@@ -60,18 +67,35 @@ class HistogramSet(Mapping[str, "Histogram | TensorRTHistogram"]):
             raise InputError(f"The two histogram sets cover different tensors: {sorted(set(self) ^ set(other))[:5]}.")
         _check_data(mine.chosen_on, theirs.chosen_on)
         merged = {name: _merged(name, self[name], other[name]) for name in self}
-        return replace(self, histograms=merged, provenance=replace(mine, chosen_on=mine.chosen_on + theirs.chosen_on))
+        shapes = {name: _common(shape, other.shapes.get(name, shape)) for name, shape in self.shapes.items()}
+        provenance = replace(mine, chosen_on=mine.chosen_on + theirs.chosen_on)
+        return replace(self, histograms=merged, provenance=provenance, shapes=shapes)
 
 
 def _check_data(mine: tuple[DataIdentity, ...], theirs: tuple[DataIdentity, ...]) -> None:
     for one in mine:
         for two in theirs:
-            if one.preprocess_digest != two.preprocess_digest:
+            if one.preprocess_digest == two.preprocess_digest:
+                if one.overlap(two) > 0:
+                    raise InputError(f"«{one.name}» and «{two.name}» share samples, which would be counted twice.")
+            elif _but_for_size(one) != _but_for_size(two) or _size(one) == _size(two):
                 raise StaleError(
                     f"«{one.name}» and «{two.name}» were preprocessed differently; their histograms cannot be merged."
                 )
-            if one.overlap(two) > 0:
-                raise InputError(f"«{one.name}» and «{two.name}» share samples, which would be counted twice.")
+
+
+def _but_for_size(data: DataIdentity) -> dict[str, Any]:
+    return {key: value for key, value in data.preprocess.items() if key not in _SIZING}
+
+
+def _size(data: DataIdentity) -> Any:
+    """Return the size the network gets: a crop's, wherever there is one, whatever was resized before it."""
+    return data.preprocess.get("crop") or data.preprocess.get("resize")
+
+
+def _common(one: Shape, two: Shape) -> Shape:
+    # One model's tensor has one rank.
+    return tuple(mine if mine == theirs else None for mine, theirs in zip(one, two, strict=False))
 
 
 def _merged(

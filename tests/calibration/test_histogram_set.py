@@ -80,6 +80,41 @@ def test_sets_of_other_preprocessing_are_refused_by_name() -> None:
         ONE.merge(other)
 
 
+SMALL, LARGE = (collected(data("calib", 1, 2, preprocess={"resize": side, "scale": 0.5}), a=X) for side in (320, 416))
+
+
+def test_the_same_images_count_at_each_of_two_sizes() -> None:
+    merged = SMALL.merge(LARGE)
+    assert merged["a"] == Histogram.of(np.concatenate([X, X]))
+    assert [identity.preprocess["resize"] for identity in merged.provenance.chosen_on] == [320, 416]
+    with pytest.raises(InputError, match="«calib» and «calib» share samples"):
+        merged.merge(LARGE)
+
+
+@pytest.mark.parametrize(
+    "preprocess",
+    [
+        {"resize": 416, "scale": 1.0},
+        {"resize": 320, "scale": 0.5, "crop": [320, 320], "color": "BGR"},
+        {"resize": 416},
+    ],
+)
+def test_another_size_excuses_no_other_difference(preprocess: dict[str, Any]) -> None:
+    with pytest.raises(StaleError, match="preprocessed differently"):
+        SMALL.merge(collected(data("two", 3, preprocess=preprocess), a=X))
+
+
+def test_one_size_after_two_resizes_is_no_second_shape() -> None:
+    one, two = (collected(data("x", n, preprocess={"resize": n, "crop": [224, 224]}), a=X) for n in (256, 300))
+    with pytest.raises(StaleError, match="preprocessed differently"):
+        one.merge(two)
+
+
+def test_dimensions_that_differ_are_unknown_afterwards() -> None:
+    other = replace(TWO, shapes={"a": ("N", 5)})
+    assert ONE.merge(other).shapes == {"a": ("N", None)}
+
+
 @pytest.mark.parametrize("other", [data("one", 1, 2), data("two", 2, 3), data("two", 2)])
 def test_samples_counted_twice_are_refused_by_name(other: DataIdentity) -> None:
     with pytest.raises(InputError, match=r"«one» and «(one|two)» share samples"):

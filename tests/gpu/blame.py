@@ -12,6 +12,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -38,16 +39,17 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="as it was given to measure")
     asked = parser.parse_args()
     images = Images.read(LITE0, asked.calibration, asked.evaluation, asked.limit)
-    bench = Bench(LITE0, asked.model, images, asked.tables, (), asked.folder)
     with engines.ort(asked.model) as engine:
         reference = record(engine, images.both)
     found: dict[str, ThreeWay] = {}
-    for name, simulation in _simulations(bench):
-        with simulation:
-            fp32, int8 = (recorded(asked.folder, reference, images, kind).engine() for kind in (FP32, name))
-            road = Road(reference=reference.engine(), fp32=fp32, simulation=simulation, int8=int8)
-            found[name] = three_way(road, images.both, options=CompareOptions(final=False))
-        sys.stdout.write(f"{name}: {found[name].verdict}. {found[name].sentence}\n")
+    with TemporaryDirectory() as scratch:  # for the Q/DQ models: the folder is for what a GPU left
+        bench = Bench(LITE0, asked.model, images, asked.tables, (), Path(scratch))
+        for name, simulation in _simulations(bench, asked.folder):
+            with simulation:
+                fp32, int8 = (recorded(asked.folder, reference, images, kind).engine() for kind in (FP32, name))
+                road = Road(reference=reference.engine(), fp32=fp32, simulation=simulation, int8=int8)
+                found[name] = three_way(road, images.both, options=CompareOptions(final=False))
+            sys.stdout.write(f"{name}: {found[name].verdict}. {found[name].sentence}\n")
     text = json.dumps({name: part.to_json() for name, part in found.items()}, ensure_ascii=False)
     with atomic_path(asked.folder / "lite0.three_way.json") as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
@@ -62,12 +64,12 @@ def recorded(folder: Path, reference: Recording, images: Images, name: str) -> R
     return Recording(reference.inputs, outputs, reference.keys, reference.model_digest, name, f"recorded {name}")
 
 
-def _simulations(bench: Bench) -> Iterator[tuple[str, Engine]]:
+def _simulations(bench: Bench, folder: Path) -> Iterator[tuple[str, Engine]]:
     for name in (*OURS, *NATIVE):
-        if not (bench.out / f"lite0.{name}.logits.npz").exists():
+        if not (folder / f"lite0.{name}.logits.npz").exists():
             continue
         simulation = bench.simulation(name)
-        cache = bench.out / f"lite0.{name}.cache"
+        cache = folder / f"lite0.{name}.cache"
         if simulation is None and cache.exists():
             table = table_of(parse_cache(cache.read_text(encoding="utf-8")))
             built = quantize(bench.model, table, options=QDQ["qdq"])

@@ -15,7 +15,7 @@ from quantlab.engines.tensorrt.card import PlanCard
 from quantlab.engines.tensorrt.config import add_profiles, configured, open_timing_cache
 from quantlab.engines.tensorrt.inspection import layers_of
 from quantlab.engines.tensorrt.int8_scales import Int8Scales
-from quantlab.engines.tensorrt.network import constrain, has_qdq, load_plugins, parse
+from quantlab.engines.tensorrt.network import constrain, has_qdq, load_plugins, parse, qdq_precisions
 from quantlab.engines.tensorrt.plan import Plan, digest_of
 from quantlab.engines.tensorrt.progress import monitor
 from quantlab.engines.tensorrt.requirements import check_requirements
@@ -97,8 +97,8 @@ def build_network(
         load_plugins(lib, settings.plugins)
         typed = lib.typed() or settings.strongly_typed
         parsed = parse(network.proto, lib, heard, strongly_typed=settings.strongly_typed)
-        weak = frozenset() if typed else frozenset(settings.precision) | ({"int8"} if explicit or int8 else set())
-        config = configured(parsed, lib, settings, weak=frozenset(weak))
+        weak = frozenset() if typed else _weak(network, settings, int8)
+        config = configured(parsed, lib, settings, weak=weak)
         profiles = add_profiles(config, parsed, settings)
         constrain(parsed.network, lib, settings)
         scales = Int8Scales.prepared(lib, parsed, config, settings, int8, profiles, device)
@@ -136,6 +136,11 @@ def build_network(
         notes=notes,
     )
     return Plan(plan, card, layers, scales.written)
+
+
+def _weak(network: Network, options: BuildOptions, int8: Int8Source | None) -> frozenset[str]:
+    """Return what the layers of a weakly typed network may compute in."""
+    return frozenset(options.precision) | qdq_precisions(network.proto) | ({"int8"} if int8 else set())
 
 
 def _listed(heard: Heard, most: int = 20) -> tuple[str, ...]:

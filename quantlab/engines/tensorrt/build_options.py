@@ -57,6 +57,24 @@ class Profile:
         return all(name not in self.shapes or shape == self.shapes[name][1] for name, shape in shapes.items())
 
 
+def default_profiles(free: Mapping[str, Shape]) -> tuple[Profile, ...]:
+    """Return the profile of inputs whose batch alone is free (-1): from 1 to 32, tuned for 32.
+
+    Raises
+    ------
+    UsageError
+        When another dimension is free: only the user knows its sizes.
+    """
+    for name, shape in free.items():
+        if -1 in shape[1:]:
+            raise UsageError(
+                f"Input «{name}» has free dimensions besides the batch ({list(shape)}): name the shapes that the plan is for, "
+                f"smallest, best and largest, for instance --shapes {name}:1x…,8x…,32x…."
+            )
+    most = DEFAULT_LARGEST_BATCH
+    return (Profile({n: ((1, *s[1:]), (most, *s[1:]), (most, *s[1:])) for n, s in free.items()}),) if free else ()
+
+
 def _within(shape: Shape, low: Shape, high: Shape) -> bool:
     return len(shape) == len(low) and all(a <= n <= b for a, n, b in zip(low, shape, high, strict=True))
 
@@ -129,7 +147,7 @@ class BuildOptions:
         products to 10 mantissa bits; fp16, bf16, int8, fp8 and int4 add that type. A Q/DQ model needs «int8» (fp8, int4)
         on TensorRT ≤ 10; a strongly typed build takes all types from the model itself.
     strongly_typed
-        Let the model's own types decide, from TensorRT 10 on; 11 and TensorRT-RTX know nothing else.
+        Let the model's own types decide, from TensorRT 9 on; 11 and TensorRT-RTX know nothing else.
     profiles
         () makes one that lets a free batch dimension run from 1 to 32 and is tuned for 32.
     calibration_profile

@@ -57,8 +57,8 @@ def handing_out(trt: Any, cache: CalibrationCache) -> Any:
     return Handing()
 
 
-def calibrating(trt: Any, source: NativeCalibration, device: Device) -> Any:
-    """Return TensorRT's own calibrator over batches; afterwards its `written` is the cache and `dropped` what was left.
+def calibrating(trt: Any, source: NativeCalibration, inputs: tuple[str, ...], device: Device) -> Any:
+    """Return TensorRT's own calibrator over batches for these inputs; afterwards its `written` is the cache and `dropped` what was left.
 
     The rows that do not fill the last batch are dropped: TensorRT calibrates at one shape.
     """
@@ -66,7 +66,7 @@ def calibrating(trt: Any, source: NativeCalibration, device: Device) -> Any:
     class Calibrating(_based(trt, source.algorithm, source.quantile, source.cutoff)):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
-            self._batches = full_batches(source.batches, source.batch, self)
+            self._batches = full_batches(source.batches, source.batch, inputs, self)
             self._memory: dict[str, Memory] = {}
             self.failure: Exception | None = None
 
@@ -102,12 +102,18 @@ def calibrating(trt: Any, source: NativeCalibration, device: Device) -> Any:
     return Calibrating()
 
 
-def full_batches(batches: Iterable[Tensors], size: int, counting: Any) -> Iterator[dict[str, AnyArray]]:
-    """Yield batches of exactly `size` rows in the data's order; `counting.dropped` gets the rows left over."""
+def full_batches(
+    batches: Iterable[Tensors], size: int, inputs: tuple[str, ...], counting: Any
+) -> Iterator[dict[str, AnyArray]]:
+    """Yield batches of exactly `size` rows in the data's order; `counting.dropped` gets the rows left over.
+
+    Images come without a name; they are the network's only input.
+    """
     waiting: list[dict[str, AnyArray]] = []
     have = 0
     for batch in batches:
-        arrays = {name: np.asarray(value) for name, value in batch.items()}
+        named = batch.bind(inputs) if hasattr(batch, "bind") else batch
+        arrays = {name: np.asarray(value) for name, value in named.items()}
         waiting.append(arrays)
         have += next(iter(arrays.values())).shape[0]
         while have >= size:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from quantlab.engines.tensorrt.build_options import DEFAULT_LARGEST_BATCH, BuildOptions, Profile, Shape
+from quantlab.engines.tensorrt.build_options import BuildOptions, Profile, Shape, default_profiles
 from quantlab.engines.tensorrt.network import Parsed
 from quantlab.engines.tensorrt.runtime import Library
 from quantlab.errors import InputError
@@ -29,20 +29,10 @@ def configured(parsed: Parsed, lib: Library, options: BuildOptions, *, weak: fro
     """
     trt = lib.module
     config = parsed.builder.create_builder_config()
-    flags = trt.BuilderFlag
     if "tf32" not in options.precision:
-        config.clear_flag(flags.TF32)
-    for precision in weak & set(_FLAGS):
-        config.set_flag(getattr(flags, _FLAGS[precision]))
-    if options.layers:
-        config.set_flag(flags.OBEY_PRECISION_CONSTRAINTS)
-    for wanted, flag in (
-        (options.version_compatible, "VERSION_COMPATIBLE"),
-        (options.refit, "REFIT"),
-        (options.strip, "STRIP_PLAN"),
-    ):
-        if wanted:
-            config.set_flag(getattr(flags, flag))
+        config.clear_flag(trt.BuilderFlag.TF32)
+    for flag in _flags(trt, options, weak):
+        config.set_flag(flag)
     if options.hardware_compatible:
         config.hardware_compatibility_level = trt.HardwareCompatibilityLevel.AMPERE_PLUS
     if options.workspace is not None:
@@ -55,6 +45,19 @@ def configured(parsed: Parsed, lib: Library, options: BuildOptions, *, weak: fro
     _set_tactics(config, trt, options)
     _set_accelerator(config, trt, options)
     return config
+
+
+def _flags(trt: Any, options: BuildOptions, weak: frozenset[str]) -> list[Any]:
+    wanted = {
+        **{flag: precision in weak for precision, flag in _FLAGS.items()},
+        "OBEY_PRECISION_CONSTRAINTS": bool(options.layers),
+        "VERSION_COMPATIBLE": options.version_compatible,
+        "REFIT": options.refit,
+        "STRIP_PLAN": options.strip,
+        "GPU_FALLBACK": options.gpu_fallback,
+    }
+    known = trt.BuilderFlag.__members__  # 10.0 has INT4 tensors, but no flag for them
+    return [known[name] for name, asked in wanted.items() if asked and name in known]
 
 
 def _share_profiles(config: Any, trt: Any) -> None:
@@ -95,8 +98,6 @@ def _set_accelerator(config: Any, trt: Any, options: BuildOptions) -> None:
         return
     config.default_device_type = trt.DeviceType.DLA
     config.DLA_core = options.dla
-    if options.gpu_fallback:
-        config.set_flag(trt.BuilderFlag.GPU_FALLBACK)
 
 
 def add_profiles(config: Any, parsed: Parsed, options: BuildOptions) -> tuple[Profile, ...]:
@@ -105,11 +106,13 @@ def add_profiles(config: Any, parsed: Parsed, options: BuildOptions) -> tuple[Pr
     Raises
     ------
     InputError
-        When a profile does not fit the network's inputs, or a free dimension other than the first is in none.
+        When a profile does not fit the network's inputs.
+    UsageError
+        When there is none, and a dimension besides the batch is free.
     """
     inputs = [parsed.network.get_input(i) for i in range(parsed.network.num_inputs)]
     free = {tensor.name: tuple(tensor.shape) for tensor in inputs if -1 in tuple(tensor.shape)}
-    profiles = options.profiles or ((_default(free),) if free else ())
+    profiles = options.profiles or default_profiles(free)
     for profile in profiles:
         config.add_optimization_profile(_made(parsed.builder, profile, {t.name: tuple(t.shape) for t in inputs}))
     return profiles
@@ -122,18 +125,6 @@ def set_calibration_profile(config: Any, parsed: Parsed, profile: Profile) -> No
         for i in range(parsed.network.num_inputs)
     }
     config.set_calibration_profile(_made(parsed.builder, profile, shapes))
-
-
-def _default(free: Mapping[str, Shape]) -> Profile:
-    for name, shape in free.items():
-        if -1 in shape[1:]:
-            raise InputError(
-                f"Input «{name}» has free dimensions besides the batch ({list(shape)}): name the shapes that the plan is for, "
-                f"smallest, best and largest, for instance --shapes {name}:1x…,8x…,32x…."
-            )
-    return Profile(
-        {n: ((1, *s[1:]), (DEFAULT_LARGEST_BATCH, *s[1:]), (DEFAULT_LARGEST_BATCH, *s[1:])) for n, s in free.items()}
-    )
 
 
 def _made(builder: Any, profile: Profile, inputs: Mapping[str, Shape]) -> Any:

@@ -34,6 +34,7 @@ class Int8Scales:
     chosen_on: tuple[DataIdentity, ...] = ()
     notes: tuple[str, ...] = ()
     calibrator: Any = None
+    batches: Any = None
 
     @classmethod
     def prepared(
@@ -64,9 +65,8 @@ class Int8Scales:
                 sets = table.provenance.chosen_on if table.provenance else ()
                 made = cls("dynamic ranges", _text_digest(text), sets, _about_ranges(missing, rough))
             case NativeCalibration():
-                identity = getattr(int8.batches, "identity", None)
-                made = cls(f"calibrated {int8.algorithm}", "", (identity,) if identity else ())
-                made.calibrator = calibrating(lib.module, int8, device or Device(options.device))
+                made = cls(f"calibrated {int8.algorithm}", batches=int8.batches)
+                made.calibrator = calibrating(lib.module, int8, parsed.inputs, device or Device(options.device))
                 if profiles:
                     set_calibration_profile(config, parsed, options.calibration_profile or _at(profiles[0], int8.batch))
             case None:
@@ -87,6 +87,8 @@ class Int8Scales:
             )
         if self.calibrator is not None and self.title.startswith("calibrated"):
             self.digest = _text_digest(self.written) if self.written else ""
+            identity = getattr(self.batches, "identity", None)  # only now does a stream know what it was
+            self.chosen_on = (identity,) if identity else ()
             if self.calibrator.dropped:
                 rows = self.calibrator.dropped
                 self.notes += (f"{rows} rows of calibration data did not fill a batch and were left out",)

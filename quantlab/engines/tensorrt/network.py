@@ -18,6 +18,12 @@ from quantlab.errors import InputError, MachineError
 from quantlab.graph.model import write_model
 
 _PROTOBUF_LIMIT = 2**31 - 1
+_PRECISIONS = {
+    onnx.TensorProto.INT8: "int8",
+    onnx.TensorProto.UINT8: "int8",
+    onnx.TensorProto.FLOAT8E4M3FN: "fp8",
+    onnx.TensorProto.INT4: "int4",
+}
 _QDQ = frozenset({"QuantizeLinear", "DequantizeLinear"})
 
 
@@ -28,6 +34,20 @@ class Parsed:
     builder: Any
     network: Any
     parser: Any
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The network's input names, in order."""
+        return tuple(self.network.get_input(i).name for i in range(self.network.num_inputs))
+
+
+def qdq_precisions(proto: onnx.ModelProto) -> frozenset[str]:
+    """Return the integer and small float types that a model's Q/DQ nodes use: int8, fp8, int4; none without Q/DQ."""
+    types = {tensor.name: tensor.data_type for tensor in proto.graph.initializer}
+    nodes = [node for node in proto.graph.node if node.op_type in _QDQ]
+    used = {types[name] for node in nodes for name in (node.input[0], *node.input[2:3]) if name in types}
+    found = {_PRECISIONS[kind] for kind in used if kind in _PRECISIONS}
+    return frozenset(found or ({"int8"} if nodes else ()))
 
 
 def has_qdq(proto: onnx.ModelProto) -> bool:

@@ -18,7 +18,7 @@ Severity: TypeAlias = Literal["internal error", "error", "warning", "info", "ver
 Listener: TypeAlias = Callable[[Severity, str], None]
 
 _SEVERITIES: tuple[Severity, ...] = ("internal error", "error", "warning", "info", "verbose")
-_BEFORE = re.compile(r"^(?:\[[^\]]*\]|(?:Error Code )?\d+:|Internal Error|API Usage Error)\s*")
+_BEFORE = re.compile(r"^(?:\[[^\]]*\]|(?:Error Code )?\d+:|I\w+::\w+:|Internal Error|API Usage Error)\s*")
 """Places in NVIDIA's sources, codes and classes: what stands before the words of a log line."""
 
 

@@ -12,7 +12,6 @@ import onnx
 from typing_extensions import Self
 
 from quantlab.engines.tensorrt.build_options import (
-    DEFAULT_LARGEST_BATCH,
     BuildOptions,
     FromCache,
     FromRanges,
@@ -20,6 +19,7 @@ from quantlab.engines.tensorrt.build_options import (
     NativeCalibration,
     Profile,
     Shape,
+    default_profiles,
 )
 from quantlab.engines.tensorrt.capabilities import TITLES, always_typed, parse_version
 from quantlab.engines.tensorrt.network import has_qdq
@@ -176,7 +176,7 @@ def _precisions(
 
 
 def _shapes(tool: _Tool, subject: Subject, options: BuildOptions, int8: Int8Source | None) -> Iterator[str]:
-    profiles = tuple(_free_part(profile, subject) for profile in options.profiles or _default(subject))
+    profiles = tuple(_free_part(profile, subject) for profile in options.profiles or default_profiles(subject.free))
     profiles = tuple(profile for profile in profiles if profile.shapes)
     if len(profiles) > 1 and not tool.since(9, 0):
         raise UsageError(f"{tool.title} builds one optimization profile; several came with 9.0: give one --shapes.")
@@ -192,17 +192,6 @@ def _shapes(tool: _Tool, subject: Subject, options: BuildOptions, int8: Int8Sour
 def _free_part(profile: Profile, subject: Subject) -> Profile:
     """Return the profile of the inputs that have free dimensions: trtexec refuses shapes for others."""
     return Profile({name: shapes for name, shapes in profile.shapes.items() if name in subject.free})
-
-
-def _default(subject: Subject) -> tuple[Profile, ...]:
-    for name, shape in subject.free.items():
-        if -1 in shape[1:]:
-            raise UsageError(
-                f"Input «{name}» has free dimensions besides the batch ({list(shape)}): name the shapes that the plan is for, "
-                f"smallest, best and largest, for instance --shapes {name}:1x…,8x…,32x…."
-            )
-    most = DEFAULT_LARGEST_BATCH
-    return (Profile({n: ((1, *s[1:]), (most, *s[1:]), (most, *s[1:])) for n, s in subject.free.items()}),)
 
 
 def _specs(profile: Profile, position: int) -> str:
