@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from quantlab.comparison.recording import Recording, record
     from quantlab.comparison.tasks import TopK
     from quantlab.comparison.three_way import Road, ThreeWay, Thresholds, three_way
+    from quantlab.engines.tensorrt.build import build
+    from quantlab.engines.tensorrt.build_options import BuildOptions, FromCache, FromRanges, NativeCalibration, Profile
+    from quantlab.engines.tensorrt.plan import Plan
     from quantlab.errors import QuantlabError
     from quantlab.graph.lint import lint_qdq
     from quantlab.numerics.divergence import divergence_curve, entropy_threshold
@@ -44,16 +47,22 @@ if TYPE_CHECKING:
 _HOMES = {
     "Affine": "calibration.schemes",
     "Audit": "audit.audit",
+    "BuildOptions": "engines.tensorrt.build_options",
     "CollectOptions": "collector.collect",
     "Comparison": "comparison.comparison",
     "Entropy": "calibration.methods.entropy",
     "Fixed": "calibration.rules",
+    "FromCache": "engines.tensorrt.build_options",
+    "FromRanges": "engines.tensorrt.build_options",
     "Histogram": "numerics.histogram",
     "HistogramSet": "calibration.histogram_set",
     "LinearGrid": "numerics.histogram",
     "Lineup": "comparison.lineup",
     "MinMax": "calibration.methods.minmax",
+    "NativeCalibration": "engines.tensorrt.build_options",
     "Percentile": "calibration.methods.percentile",
+    "Plan": "engines.tensorrt.plan",
+    "Profile": "engines.tensorrt.build_options",
     "QuantizeOptions": "builder",
     "QuantizedModel": "builder",
     "QuantlabError": "errors",
@@ -74,6 +83,7 @@ _HOMES = {
     "Thresholds": "comparison.three_way",
     "TopK": "comparison.tasks",
     "audit_engine": "audit.audit",
+    "build": "engines.tensorrt.build",
     "calibrate": "calibration.calibrate",
     "collect": "collector.collect",
     "compare": "comparison.comparison",
@@ -91,12 +101,13 @@ _HOMES = {
 _PACKAGES = ("data", "engines")
 
 __all__ = [
-    "Affine", "Audit", "CollectOptions", "Comparison", "Entropy", "Fixed", "Histogram", "HistogramSet",
-    "LinearGrid", "Lineup", "MinMax", "Percentile", "QuantizeOptions", "QuantizedModel", "QuantlabError", "Range",
-    "Recording", "Road", "Rule", "Scale", "ScaleTable", "SquaredError", "Symmetric", "TensorRTEntropy2",
-    "TensorRTGrid", "TensorRTHistogram", "TensorRTLegacy", "TensorRTMinMax", "ThreeWay", "Thresholds", "TopK",
-    "audit_engine", "calibrate", "collect", "compare", "data", "divergence_curve", "engines", "entropy_threshold",
-    "lineup", "lint_qdq", "load", "plot", "quantize", "record", "save", "three_way",
+    "Affine", "Audit", "BuildOptions", "CollectOptions", "Comparison", "Entropy", "Fixed", "FromCache", "FromRanges",
+    "Histogram", "HistogramSet", "LinearGrid", "Lineup", "MinMax", "NativeCalibration", "Percentile", "Plan", "Profile",
+    "QuantizeOptions", "QuantizedModel", "QuantlabError", "Range", "Recording", "Road", "Rule", "Scale", "ScaleTable",
+    "SquaredError", "Symmetric", "TensorRTEntropy2", "TensorRTGrid", "TensorRTHistogram", "TensorRTLegacy",
+    "TensorRTMinMax", "ThreeWay", "Thresholds", "TopK", "audit_engine", "build", "calibrate", "collect", "compare",
+    "data", "divergence_curve", "engines", "entropy_threshold", "lineup", "lint_qdq", "load", "plot", "quantize",
+    "record", "save", "three_way",
 ]  # fmt: skip
 
 

@@ -42,7 +42,7 @@ def test_what_stays_float_has_a_reason() -> None:
     result = built("tensorrt")
     assert "n8" in result.floats
     assert all(result.floats.values())
-    assert set(result.quantized) == {"image", "relu6", "relu"}
+    assert set(result.quantized) == {"image", "relu6"}
 
 
 def test_a_table_of_another_model_is_stale() -> None:

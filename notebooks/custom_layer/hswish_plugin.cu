@@ -42,22 +42,49 @@ struct Half
     }
 };
 
+// What an INT8 value becomes: there are 256 of them, so a block works them out once, one a thread, and looks them up.
+__device__ int8_t int8(int32_t q, float scaleIn, float scaleOut)
+{
+    float const y = hswish(__fmul_rn(static_cast<float>(q), scaleIn));
+    int32_t const rounded = __float2int_rn(__fdiv_rn(y, scaleOut)); // half to even; saturates
+    return static_cast<int8_t>(max(-128, min(127, rounded)));
+}
+
+struct Looked
+{
+    int8_t const* table;
+
+    __device__ int8_t operator()(int8_t q) const
+    {
+        return table[static_cast<uint8_t>(q)];
+    }
+};
+
 struct Int8
 {
     float scaleIn;
     float scaleOut;
-
-    __device__ int8_t operator()(int8_t q) const
-    {
-        float const y = hswish(__fmul_rn(static_cast<float>(q), scaleIn));
-        int32_t const rounded = __float2int_rn(__fdiv_rn(y, scaleOut)); // half to even; saturates
-        return static_cast<int8_t>(max(-128, min(127, rounded)));
-    }
 };
 
-template <typename T, typename Function>
-__global__ void apply(T const* x, T* y, int64_t packs, int64_t count, Function function)
+template <typename Function>
+__device__ Function prepared(Function function)
 {
+    return function;
+}
+
+__device__ Looked prepared(Int8 scales)
+{
+    static_assert(kTHREADS == 256, "one value a thread");
+    __shared__ int8_t table[256];
+    table[threadIdx.x] = int8(static_cast<int8_t>(threadIdx.x), scales.scaleIn, scales.scaleOut);
+    __syncthreads();
+    return Looked{table};
+}
+
+template <typename T, typename Function>
+__global__ void apply(T const* x, T* y, int64_t packs, int64_t count, Function given)
+{
+    auto const function = prepared(given);
     constexpr int32_t kWIDTH = 16 / sizeof(T);
     using Vector = Pack<T, kWIDTH>;
     int64_t const first = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;

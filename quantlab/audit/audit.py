@@ -16,7 +16,7 @@ from quantlab.audit.findings import layer_findings, profile_findings, tensor_fin
 from quantlab.audit.inspector import Inspection, parse_inspector
 from quantlab.audit.layers import LayerRow, layer_rows
 from quantlab.audit.network import Network
-from quantlab.audit.profile import checked_profile
+from quantlab.audit.profile import checked_profile, profile_number, times_of
 from quantlab.audit.tensors import TensorRow, tensor_rows
 from quantlab.calibration.scale_table import ScaleTable
 from quantlab.errors import StaleError, UsageError
@@ -42,13 +42,15 @@ class Audit:
     model
         What the model is called; empty if none was given.
     layers
-        In the order of execution, those of the first optimization profile.
+        In the order of execution, those of one optimization profile.
     tensors
         The table's activations, then the model's with Q/DQ, then all others that the engine stores.
     findings
         What costs speed or accuracy, and what to do.
     profiles
-        How many optimization profiles the engine has; layers of the first are listed.
+        How many optimization profiles the engine has.
+    profile
+        Whose layers are listed, from 0.
     """
 
     model: str
@@ -56,6 +58,7 @@ class Audit:
     tensors: tuple[TensorRow, ...]
     findings: tuple[Finding, ...]
     profiles: int = 1
+    profile: int = 0
 
     @property
     def counts(self) -> dict[str, int]:
@@ -109,8 +112,9 @@ class Audit:
         work = ", ".join(f"{100 * count / total:.4g} % in {kind}" for kind, count in self.macs.items())
         states = [t.state for t in self.tensors]
         time = "" if self.milliseconds is None else f" {self.milliseconds:.4g} ms in all layers."
+        listed = f" in optimization profile {self.profile} of {self.profiles}" if self.profiles > 1 else ""
         return (
-            f"{len(self.layers)} layers: {layers}; copies between formats: {self.reformats}, Q/DQ in "
+            f"{len(self.layers)} layers{listed}: {layers}; copies between formats: {self.reformats}, Q/DQ in "
             f"layers of their own: {self.qdq_alone}.{f' Multiply-accumulates: {work}.' if work else ''} Tensors: {states.count('int8')} "
             f"INT8, {states.count('fused')} inside kernels, {states.count('converted')} converted, "
             f"{states.count('float')} float.{time}"
@@ -164,6 +168,7 @@ def audit_engine(
     model: str | os.PathLike[str] | onnx.ModelProto | Model | None = None,
     table: ScaleTable | None = None,
     profile: Mapping[str, float] | None = None,
+    optimization_profile: int | None = None,
 ) -> Audit:
     """Join the engine inspector's report with what is known of the network.
 
@@ -178,6 +183,8 @@ def audit_engine(
         The scales that the engine was built with.
     profile
         Layer → milliseconds.
+    optimization_profile
+        Which profile's layers to list, from 0; if not given the one that the times are of, or the first.
 
     Raises
     ------
@@ -185,15 +192,18 @@ def audit_engine(
         For a report or a model that cannot be read.
     StaleError
         When the engine was built from another model: they share no node.
+    UsageError
+        For an argument of another type, or an optimization profile that the engine does not have.
     """
     if not isinstance(inspector_json, str):
         raise UsageError(f"An audit reads the inspector's report as text, not as {type(inspector_json).__name__}.")
     if table is not None and not isinstance(table, ScaleTable):
         raise UsageError(f"An audit takes a ScaleTable, not {type(table).__name__}: load it with quantlab.load.")
-    inspection = parse_inspector(inspector_json)
+    given = checked_profile(profile or {})
+    inspection = _inspected(inspector_json, optimization_profile, given)
     loaded = None if model is None else load_model(model)
     network = Network() if loaded is None else Network.of(loaded)
-    times = checked_profile(profile or {})
+    times = times_of(given, inspection.profile)
     rows = layer_rows(inspection, network, times)
     if loaded is not None:
         _check_same(inspection, rows, network, loaded.name)
@@ -203,7 +213,17 @@ def audit_engine(
         *tensor_findings(tensors, rows),
         *profile_findings(rows, times),
     )
-    return Audit("" if loaded is None else loaded.name, rows, tensors, findings, inspection.profiles)
+    return Audit(
+        "" if loaded is None else loaded.name, rows, tensors, findings, inspection.profiles, inspection.profile
+    )
+
+
+def _inspected(text: str, wanted: int | None, times: Mapping[str, float]) -> Inspection:
+    inspection = parse_inspector(text, profile=wanted)
+    timed = profile_number(times)
+    if wanted is None and timed not in (None, inspection.profile) and inspection.profiles > 1:
+        return parse_inspector(text, profile=timed)
+    return inspection
 
 
 def _check_same(inspection: Inspection, rows: Iterable[LayerRow], network: Network, name: str) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from quantlab.audit import json_form
 from quantlab.audit.audit import Audit
+from quantlab.audit.gains import Gain, Place, gains
 from quantlab.audit.layers import LayerRow
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ Kind = Literal["fusion", "precision", "kernel"]
 """fusion: other nodes share a layer; precision: a node's layer reads or writes another type; kernel: the same work by
 another kernel."""
 
+_LARGEST = 3
 _COLUMNS = ("nodes", "kinds", "first", "second", "first_ms", "second_ms")
 
 
@@ -65,12 +67,15 @@ class Difference:
         Layers that the other engine does not have by any node: copies, Q/DQ alone, nodes of one model only.
     layers
         How many each engine has.
+    gains
+        Where the time differs, copies and Q/DQ too, the largest difference first; () unless both have times.
     """
 
     groups: tuple[Group, ...]
     only_first: tuple[LayerRow, ...]
     only_second: tuple[LayerRow, ...]
     layers: tuple[int, int]
+    gains: tuple[Gain, ...] = ()
 
     @property
     def changes(self) -> tuple[Group, ...]:
@@ -91,18 +96,25 @@ class Difference:
         return pd.DataFrame(lines, columns=pd.Index(_COLUMNS))
 
     def summary(self) -> str:
-        """Return the difference in one sentence."""
+        """Return the difference in a sentence, and with times one on where it is largest."""
         fused = sum("fusion" in group.kinds for group in self.changes)
         typed = sum("precision" in group.kinds for group in self.changes)
         return (
             f"{self.layers[0]} and {self.layers[1]} layers: {fused} groups of nodes are fused differently, {typed} run "
             f"in another precision; {len(self.only_first)} layers of the first and {len(self.only_second)} of the "
-            "second hold no node that the other computes."
+            f"second hold no node that the other computes.{self._times()}"
         )
 
     def to_json(self) -> dict[str, Any]:
         """Return all of it as JSON values."""
         return json_form.to_json(self, "quantlab-audit-difference")
+
+    def _times(self) -> str:
+        if not self.gains:
+            return ""
+        first, second = sum(gain.first for gain in self.gains), sum(gain.second for gain in self.gains)
+        largest = ", ".join(str(gain) for gain in self.gains[:_LARGEST])
+        return f" {first:.4f} and {second:.4f} ms in all layers ({second - first:+.4f}); most at {largest}."
 
     def _repr_html_(self) -> str:
         return str(self.frame().to_html(escape=True, max_rows=60))
@@ -125,6 +137,7 @@ def difference(first: Audit, second: Audit) -> Difference:
         tuple(row for row in rests[0] if (row.name, row.precision) not in names[1]),
         tuple(row for row in rests[1] if (row.name, row.precision) not in names[0]),
         (len(first.layers), len(second.layers)),
+        gains((Place(g.nodes, g.first, g.second) for g in groups), first.layers, second.layers),
     )
 
 
@@ -189,7 +202,7 @@ def _gain(group: Group) -> float:
 
 
 def _described(rows: tuple[LayerRow, ...]) -> str:
-    kinds = " and ".join(f"{row.kind} {row.precision} to {row.output_precision}" for row in rows)
+    kinds = " and ".join(f"{row.kind} {row.types}" for row in rows)
     return f"one layer ({kinds})" if len(rows) == 1 else f"{len(rows)} layers ({kinds})"
 
 

@@ -55,8 +55,15 @@ def profile_findings(rows: Sequence[LayerRow], profile: Mapping[str, float]) -> 
     """Find a profile that is another engine's, in whole or in part."""
     unknown = [name for name in profile if name not in {row.name for row in rows}]
     if unknown:
-        message = f"The profile times {len(unknown)} layers that the engine does not have, such as «{unknown[0]}»."
-        yield Finding("profile", "warning", unknown[0], "", message, "Profile this very engine.")
+        message = f"The profile times {len(unknown)} layers that are not among these, such as «{unknown[0]}»."
+        yield Finding(
+            "profile",
+            "warning",
+            unknown[0],
+            "",
+            message,
+            "Profile this very engine, with a batch of this optimization profile.",
+        )
 
 
 def _float_kernels(rows: Sequence[LayerRow], network: Network) -> Iterator[Finding]:
@@ -83,6 +90,10 @@ def _step(layer: EngineLayer, row: LayerRow, ends: frozenset[str]) -> Finding:
         fix = "Leave the output without Q/DQ: the last kernel then writes float itself, and its values are not rounded."
         return Finding("output-quantized", "warning", row.name, tensor, f"{what}, at the network's output.", fix)
     fix = "Move it to where a kernel ends: `quantlab lint` on the Q/DQ model names the rule."
+    if step == "DQ":  # the usual reason, and moving it would not help
+        fix = (
+            "Give what its reader writes Q/DQ too (`--head int8` for the last layers), or accept that it runs in float."
+        )
     return Finding("unfused", "warning", row.name, tensor, f"{what}: no kernel took it in.", fix)
 
 

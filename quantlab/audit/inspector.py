@@ -2,8 +2,9 @@
 
 8.6: recorded from real engines (8.6.0). A layer's tensors have a "Format/Datatype" in prose, such as "Thirty-two wide
 channel vectorized row major Int8 format", and "Metadata" names the ONNX nodes, "[ONNX Layer: …]", separated by a raw
-control character (0x1e), which is no valid JSON and is read all the same. 8.5, only read about, has no metadata: there
-the layers' names tell the nodes.
+control character (0x1e), which is no valid JSON and is read all the same. An engine with several optimization profiles
+lists the layers of each, and behind the names of layers, tensors and bindings of all but the first stands " [profile 1]".
+8.5, only read about, has no metadata: there the layers' names tell the nodes.
 
 10.x: only read about (NVIDIA's trt-engine-explorer, TensorRT's documentation and issues), recorded from no engine. The
 same fields, with three differences: without an execution context the type is one word ("Half", "Int8"), for open
@@ -21,7 +22,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from quantlab.audit.layer_names import nodes_in_metadata
-from quantlab.errors import InputError
+from quantlab.errors import InputError, UsageError
 
 UNKNOWN = "unknown"
 
@@ -30,7 +31,7 @@ _WORDS = {
     "float16": "FP16", "bfloat16": "BF16", "bf16": "BF16", "float": "FP32", "fp32": "FP32", "float32": "FP32",
     "double": "FP64", "int16": "INT16", "int32": "INT32", "int64": "INT64", "bool": "BOOL",
 }  # fmt: skip
-_OTHER_PROFILE = re.compile(r"\[profile +([1-9][0-9]*)\]")
+_OTHER_PROFILE = re.compile(r" ?\[profile +([1-9][0-9]{0,3})\]")
 _DETAILED = (
     "build the engine again with detailed profiling verbosity (`quantlab build` does; trtexec: "
     "--profilingVerbosity=detailed)"
@@ -44,7 +45,7 @@ class EngineTensor:
     Attributes
     ----------
     name
-        TensorRT's; a copy in another format has a name of its own.
+        TensorRT's, without " [profile 1]"; a copy in another format has a name of its own.
     shape
         Sizes, -1 for an open one; empty where the inspector gives none.
     precision
@@ -66,7 +67,7 @@ class EngineLayer:
     Attributes
     ----------
     name
-        TensorRT's; fused parts are joined by " + ". Two layers may have the same.
+        TensorRT's, without " [profile 1]"; fused parts are joined by " + ". Two layers may have the same.
     kind
         TensorRT's "LayerType": CaskConvolution, PointWiseV2, Reformat, kgen, …
     inputs, outputs
@@ -92,8 +93,12 @@ class EngineLayer:
 
     @property
     def precision(self) -> str:
-        """What the layer computes in: the precision of its first input, or of its first output if it has no input."""
-        return next((tensor.precision for tensor in (*self.inputs, *self.outputs)), UNKNOWN)
+        """What the layer computes in: the precision of its first input, or of its first output if it has no input.
+
+        TF32 where that is FP32 and the kernel's name says it rounds that to TF32, which no field tells.
+        """
+        first = next((tensor.precision for tensor in (*self.inputs, *self.outputs)), UNKNOWN)
+        return "TF32" if first == "FP32" and "tf32" in self.tactic.lower() else first
 
     @property
     def output_precision(self) -> str:
@@ -108,25 +113,35 @@ class Inspection:
     Attributes
     ----------
     layers
-        In the order of execution, those of the first optimization profile.
+        In the order of execution, those of one optimization profile.
     bindings
         Names of the engine's inputs and outputs.
     profiles
         How many optimization profiles the engine has.
+    profile
+        Whose layers these are, from 0.
     """
 
     layers: tuple[EngineLayer, ...]
     bindings: tuple[str, ...] = ()
     profiles: int = 1
+    profile: int = 0
 
 
-def parse_inspector(text: str) -> Inspection:
+def parse_inspector(text: str, *, profile: int | None = None) -> Inspection:
     """Return what an inspector's JSON says, of TensorRT 8.5 to 11.
+
+    Parameters
+    ----------
+    profile
+        Which optimization profile's layers to return, from 0: each has kernels of its own. The first if not given.
 
     Raises
     ------
     InputError
         For text that is no such JSON, or one of a plan that was built without detailed verbosity.
+    UsageError
+        For a profile that the engine does not have.
     """
     fields = _object(text)
     raw = fields.get("layers")
@@ -140,9 +155,19 @@ def parse_inspector(text: str) -> Inspection:
     if any(isinstance(layer, str) for layer in raw):
         raise InputError(f"The report holds the layers' names only, not their types: {_DETAILED}.")
     layers = tuple(_layer(layer, position) for position, layer in enumerate(raw))
-    others = {found.group(1) for layer in layers if (found := _OTHER_PROFILE.search(layer.name))}
-    first = tuple(layer for layer in layers if not _OTHER_PROFILE.search(layer.name))
-    return Inspection(first or layers, _bindings(fields), 1 + len(others) if first else 1)
+    numbers = [without_profile(_text(_folded(layer), "name"))[1] for layer in raw]
+    known = sorted({*numbers})
+    chosen = known[0] if profile is None else profile
+    if chosen not in known:
+        raise UsageError(f"The engine has no optimization profile {chosen}: it has {', '.join(map(str, known))}.")
+    wanted = tuple(layer for layer, number in zip(layers, numbers, strict=True) if number == chosen)
+    return Inspection(wanted, _bindings(fields), len(known), chosen)
+
+
+def without_profile(name: str) -> tuple[str, int]:
+    """Return a name without " [profile 2]", and the number in it, 0 where there is none."""
+    found = _OTHER_PROFILE.search(name)
+    return (name, 0) if found is None else (name.replace(found.group(), ""), int(found.group(1)))
 
 
 def precision_of(text: str) -> str:
@@ -170,7 +195,7 @@ def _layer(value: object, position: int) -> EngineLayer:
     weights = fields.get("weights")
     given = _folded(weights).get("type") if isinstance(weights, Mapping) else None
     return EngineLayer(
-        name,
+        without_profile(name)[0],
         _text(fields, "layertype") or _text(fields, "parametertype") or UNKNOWN,
         _tensors(fields.get("inputs"), name, "Inputs"),
         _tensors(fields.get("outputs"), name, "Outputs"),
@@ -194,7 +219,7 @@ def _tensor(fields: Mapping[str, Any]) -> EngineTensor:
     dimensions = fields.get("dimensions")
     sizes = dimensions if isinstance(dimensions, list) else []
     return EngineTensor(
-        _text(fields, "name"),
+        without_profile(_text(fields, "name"))[0],
         tuple(size for size in sizes if isinstance(size, int) and not isinstance(size, bool)),
         precision_of(_text(fields, "datatype") or both or _text(fields, "format")),
         both or _text(fields, "format"),
@@ -206,7 +231,7 @@ def _bindings(fields: Mapping[str, Any]) -> tuple[str, ...]:
     if not isinstance(listed, list):
         return ()
     names = (_text(_folded(item), "name") if isinstance(item, Mapping) else item for item in listed)
-    return tuple(n for n in names if isinstance(n, str) and n and not _OTHER_PROFILE.search(n))
+    return tuple(n for n in names if isinstance(n, str) and n and not without_profile(n)[1])
 
 
 def _folded(value: Mapping[Any, Any]) -> dict[str, Any]:

@@ -31,7 +31,8 @@ class LayerRow:
     role
         See `Role`.
     precision, output_precision
-        Of its first input and of its first output: a kernel that reads INT8 may write FP32.
+        Of its first input and of its first output: a kernel that reads INT8 may write FP32. TF32 for a kernel
+        that reads FP32 and rounds it to TF32.
     weights
         Precision of the weights, None where the layer has none or does not tell.
     nodes, operators
@@ -55,6 +56,12 @@ class LayerRow:
     milliseconds: float | None = None
     share: float | None = None
     tactic: str = ""
+
+    @property
+    def types(self) -> str:
+        """What it computes in and, if that is another type, what it writes: «INT8», «INT8 to FP32»."""
+        same = self.output_precision in (self.precision, "FP32" if self.precision == "TF32" else self.precision)
+        return self.precision if same else f"{self.precision} to {self.output_precision}"
 
 
 def layer_rows(inspection: Inspection, network: Network, profile: Mapping[str, float]) -> tuple[LayerRow, ...]:

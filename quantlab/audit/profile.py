@@ -2,8 +2,10 @@
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
 
+from quantlab.audit.inspector import without_profile
 from quantlab.errors import InputError
 
 _TIMES = ("medianMs", "averageMs")
@@ -46,6 +48,18 @@ def checked_profile(profile: Mapping[str, float]) -> dict[str, float]:
         For a time that is no number, negative or not finite.
     """
     return {name: _milliseconds(name, time) for name, time in profile.items()}
+
+
+def profile_number(times: Mapping[str, float]) -> int | None:
+    """Return the optimization profile that most of the timed layers are of; None without times."""
+    numbers = Counter(without_profile(name)[1] for name in times)
+    return max(sorted(numbers), key=numbers.__getitem__) if numbers else None
+
+
+def times_of(times: Mapping[str, float], number: int) -> dict[str, float]:
+    """Return the same times: those of one optimization profile under the layers' names, those of others marked as such."""
+    named = ((*without_profile(name), time) for name, time in times.items())
+    return {name if of == number else f"{name} [profile {of}]": time for name, of, time in named}
 
 
 def _milliseconds(name: str, time: object) -> float:

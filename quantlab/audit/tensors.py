@@ -67,6 +67,7 @@ class _Engine:
     seen: Mapping[str, _Seen]
     reads: Mapping[str, tuple[str, ...]]
     holders: Mapping[str, LayerRow]
+    explicit: bool
 
 
 def tensor_rows(
@@ -100,7 +101,8 @@ def _joined(inspection: Inspection, rows: Sequence[LayerRow], network: Network, 
     for row in rows:
         for node in row.nodes if row.role == "compute" else ():
             holders.setdefault(node, row)
-    return _Engine(network, frozenset(scaled), outputs, seen, reads, holders)
+    explicit = bool(network.quantized) or any(row.role == "qdq" for row in rows)
+    return _Engine(network, frozenset(scaled), outputs, seen, reads, holders, explicit)
 
 
 def _note(layer: EngineLayer, row: LayerRow, names: Mapping[str, str], seen: dict[str, _Seen]) -> None:
@@ -151,6 +153,8 @@ def _why_float(tensor: str, layer: str, engine: _Engine) -> tuple[Reason, str]:
         return "", "Nothing says that it should be INT8: there is neither a scale table nor Q/DQ."
     if tensor not in engine.scaled:
         return "no-scale", "It has neither a scale nor Q/DQ."
+    if engine.explicit and tensor not in engine.network.quantized:
+        return "no-scale", "It has no Q/DQ, from which this engine has its types: a scale of the table has no say."
     writes = engine.seen[tensor].written
     missing = [t for t in engine.reads.get(layer, ()) if t not in engine.scaled] if writes else []
     missing = [t for t in missing if not engine.network.operators or t in engine.network.activations]

@@ -108,7 +108,9 @@ Device: TypeAlias = Annotated[int, typer.Option(min=0, rich_help_panel=_TARGET, 
 Library: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        metavar="NAME", rich_help_panel=_TARGET, help="tensorrt or tensorrt_rtx; by default what is installed."
+        metavar="NAME",
+        rich_help_panel=_TARGET,
+        help="tensorrt or tensorrt_rtx, which does not run on H100 and H200; by default what is installed.",
     ),
 ]
 Emit: TypeAlias = Annotated[

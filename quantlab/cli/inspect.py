@@ -26,7 +26,7 @@ _PLAN = described(
     examples=(
         "quantlab inspect plan model.plan --model model.onnx --scales run/int8.cache",
         "quantlab inspect plan layers.json.gz --model model.int8.onnx --profile profile.json --json",
-        "quantlab inspect plan qdq.plan --against implicit.plan",
+        "quantlab inspect plan implicit.plan --against qdq.plan",
     ),
 )
 _PLANS = (".plan", ".engine", ".trt")
@@ -48,6 +48,7 @@ def _plan(
     file: Annotated[
         Path, typer.Argument(metavar="PLAN|LAYERS.json", help="The inspector's report (.json, .json.gz), or the plan.")
     ],
+    *,
     model: Annotated[
         Path | None, typer.Option(metavar="MODEL.onnx", help="The model that it was built from, or the float one.")
     ] = None,
@@ -58,17 +59,31 @@ def _plan(
     against: Annotated[
         Path | None, typer.Option(metavar="PLAN|LAYERS.json", help="Another engine of the same network.")
     ] = None,
+    against_profile: Annotated[
+        Path | None, typer.Option(metavar="JSON", help="The other engine's milliseconds a layer, as --profile.")
+    ] = None,
+    optimization_profile: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="Which profile's layers, from 0, of both; by default that of the times, or the first.",
+        ),
+    ] = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
     from quantlab.audit.difference import difference
+    from quantlab.errors import UsageError
     from quantlab.graph.model import load_model
     from quantlab.jobs.quantizing import read_scales
 
+    if against_profile is not None and against is None:
+        raise UsageError("--against-profile times the engine of --against, which is not given.")
     loaded = None if model is None else load_model(model)
     table = None if scales is None else read_scales(scales, loaded)
-    audit = _audited(file, profile, loaded, table)
-    other = None if against is None else _audited(against, None, loaded, None)
+    audit = _audited(file, profile, loaded, table, optimization_profile)
+    other = None if against is None else _audited(against, against_profile, loaded, None, optimization_profile)
     out = Output(as_json, quiet)
     _show(out, file, audit)
     found = None if other is None else difference(audit, other)
@@ -90,18 +105,26 @@ def _plan(
     )
 
 
-def _audited(file: Path, profile: Path | None, model: Model | None, table: ScaleTable | None) -> Audit:
+def _audited(
+    file: Path, profile: Path | None, model: Model | None, table: ScaleTable | None, number: int | None
+) -> Audit:
     from quantlab.audit.audit import audit_engine
     from quantlab.audit.profile import parse_profile
+    from quantlab.errors import InputError, StaleError, UsageError
 
     report = _report(file)
     beside = report.with_name(f"{report.name.removesuffix('.gz').removesuffix('.layers.json')}.profile.json")
     if profile is None and beside != report and beside.is_file():
         profile = beside
-    times = None if profile is None else parse_profile(_text(profile, "a profile"))
-    return audit_engine(
-        _text(report, "a report of TensorRT's engine inspector"), model=model, table=table, profile=times
-    )
+    given = None if profile is None else _text(profile, "a profile")
+    text = _text(report, "a report of TensorRT's engine inspector")
+    read = profile
+    try:
+        times = None if given is None else parse_profile(given)
+        read = report
+        return audit_engine(text, model=model, table=table, profile=times, optimization_profile=number)
+    except (InputError, StaleError, UsageError) as error:  # there may be four files: tell which
+        raise type(error)(f"'{read}': {error}") from error
 
 
 def _report(file: Path) -> Path:
@@ -161,11 +184,9 @@ def _show(out: Output, file: Path, audit: Audit) -> None:
 
 
 def _line(row: LayerRow, work: int, *, timed: bool) -> tuple[object, ...]:
-    same = row.precision == row.output_precision
-    precision = row.precision if same else f"{row.precision} to {row.output_precision}"
     macs = (f"{100 * (row.macs or 0) / work:.2f}",) if work else ()
     times = (row.milliseconds, None if row.share is None else 100 * row.share) if timed else ()
-    return (row.name, row.kind if row.role != "qdq" else f"{row.kind} (Q/DQ)", precision, row.weights, *macs, *times)
+    return (row.name, row.kind if row.role != "qdq" else f"{row.kind} (Q/DQ)", row.types, row.weights, *macs, *times)
 
 
 def _show_difference(out: Output, file: Path, against: Path, found: Difference) -> None:
@@ -175,5 +196,6 @@ def _show_difference(out: Output, file: Path, against: Path, found: Difference) 
         out.table(("nodes", "in", "how", "first ms", "second ms"), rows)
     for name, only in (("first", found.only_first), ("second", found.only_second)):
         if only:
-            out.say(f"Only in the {name}: " + "; ".join(f"{row.name} ({row.kind})" for row in only))
+            out.say(f"Only in the {name}")
+            out.table(("layer", "kind", "precision", "ms"), [(r.name, r.kind, r.types, r.milliseconds) for r in only])
     out.say(found.summary())

@@ -57,7 +57,8 @@ def show_lineup(out: Output, found: Lineup) -> None:
     first = found.entries[0].comparison
     standings = {_standing(entry.comparison) for entry in found.entries}
     standing = f" ({standings.pop()})" if len(standings) == 1 else ""
-    out.say(f"{first.samples:,} samples of «{first.data.name}»{standing}; a drop has its 95 % interval")
+    interval = f"; a drop has its {100 * first.level:g} % interval" if first.metrics else ""
+    out.say(f"{first.samples:,} samples of «{first.data.name}»{standing}{interval}")
     columns, rows = table_cells(found.rows())
     out.table(columns, rows)
     if any(entry.cost.times for entry in found.entries):

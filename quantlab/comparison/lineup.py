@@ -79,14 +79,25 @@ class Lineup:
     def __post_init__(self) -> None:
         names = [entry.name for entry in self.entries]
         twice = sorted({name for name in names if names.count(name) > 1})
-        if twice or not names:
+        if not names:
+            raise UsageError("A lineup needs at least one engine beside its reference.")
+        if twice:
             raise UsageError(f"A lineup needs engines, each of another name; «{', '.join(twice)}» came twice or more.")
         if self.paced_by and self.paced_by not in names:
             raise UsageError(f"No engine «{self.paced_by}» is in the lineup, so its time sets no pace: {names}.")
 
     def __getitem__(self, name: str) -> Entry:
-        """Return an engine's entry by name."""
-        return next(entry for entry in self.entries if entry.name == name)
+        """Return an engine's entry by name.
+
+        Raises
+        ------
+        UsageError
+            For a name that is not in the lineup.
+        """
+        found = next((entry for entry in self.entries if entry.name == name), None)
+        if found is None:
+            raise UsageError(f"The lineup has no engine «{name}»: it has {', '.join(e.name for e in self.entries)}.")
+        return found
 
     def with_costs(self, costs: Mapping[str, Cost], *, paced_by: str | None = None) -> "Lineup":
         """Return the lineup with these engines' costs; the empty name is the reference.
@@ -206,10 +217,10 @@ def lineup(
     if settings.probe is not None:
         raise UsageError("A lineup takes a probe a candidate: give probes={name: TensorProbe}, not the options' own.")
     strange = sorted(set(shown) - set(candidates))
-    if strange or not candidates:
-        raise UsageError(
-            f"A lineup needs candidates by name; there is no «{', '.join(strange)}» among {[*candidates]}."
-        )
+    if not candidates:
+        raise UsageError("A lineup needs at least one candidate: give candidates={name: engine}.")
+    if strange:
+        raise UsageError(f"A probe is for a candidate, and there is no «{', '.join(strange)}» among {[*candidates]}.")
     pairs = {name: Pair(reference, engine, shown.get(name)) for name, engine in candidates.items()}
     found = compare_pairs(pairs, data, metrics=metrics, options=settings)
     entries = tuple(

@@ -80,7 +80,8 @@ def trt(
     on_device
         `run` returns arrays that stay on the GPU, which `collect` counts there.
     library
-        tensorrt or tensorrt_rtx; None takes the first that is installed.
+        tensorrt or tensorrt_rtx; None takes the first that is installed. TensorRT-RTX's runtime refuses GPUs of compute
+        capability 9.0 (H100, H200): it runs on 8.0, 8.6, 8.9 and from 12.0 on.
     reports
         Who is told of the build's progress and log.
 

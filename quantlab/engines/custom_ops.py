@@ -80,6 +80,9 @@ def _run(path: Path) -> ModuleType:
     sys.modules[loader.name] = module  # where dataclasses, for one, look their module up
     try:
         exec(code, module.__dict__)
-    except (ImportError, OSError) as error:
-        raise InputError(f"The custom operators in '{path}' could not be loaded: {error}.") from error
+    except Exception as error:  # whatever the user's own file raises
+        del sys.modules[loader.name]
+        raise InputError(
+            f"The custom operators in '{path}' could not be loaded: {str(error) or type(error).__name__}."
+        ) from error
     return module

@@ -20,10 +20,6 @@ from quantlab.graph.view import Graph
 
 def open_ort(model: Any, *, expose: str | tuple[str, ...] | None, target: str, options: OrtOptions) -> OrtEngine:
     """Open a model; see `quantlab.engines.ort`."""
-    if not isinstance(model, str | PathLike | onnx.ModelProto | Model):
-        raise UsageError(
-            f"A model is a path, a ModelProto or a Model (a QuantizedModel's is its .model), not {model!r:.60}."
-        )
     if expose is None:
         return OrtEngine(plain_network(model), options=options)
     network, outputs = exposed_network(model, expose, target=target)
@@ -31,16 +27,28 @@ def open_ort(model: Any, *, expose: str | tuple[str, ...] | None, target: str, o
 
 
 def plain_network(model: Any) -> Network:
-    """Return a model as it is."""
-    loaded = load_model(model)
+    """Return a model as it is.
+
+    Raises
+    ------
+    UsageError
+        For what is no model.
+    """
+    loaded = _loaded(model)
     return Network(loaded.proto, loaded.digest, _name(loaded), chosen_on=chosen_on(loaded))
 
 
 def exposed_network(
     model: Any, expose: str | tuple[str, ...], *, target: str = "tensorrt"
 ) -> tuple[Network, tuple[str, ...]]:
-    """Return the normalised network, and the tensors that `expose` asks for."""
-    loaded = load_model(model)
+    """Return the normalised network, and the tensors that `expose` asks for.
+
+    Raises
+    ------
+    UsageError
+        For what is no model.
+    """
+    loaded = _loaded(model)
     normalised = normalise(loaded)
     graph = Graph(normalised.model.proto)
     if expose == "quantizable":
@@ -78,6 +86,14 @@ def refuse_nothing(placement: Placement) -> None:
 def _present(expose: str | tuple[str, ...], aliases: Mapping[str, str]) -> str | tuple[str, ...]:
     """Return the patterns with names of tensors that normalising removed replaced by the tensors that equal them."""
     return expose if isinstance(expose, str) else tuple(aliases.get(pattern, pattern) for pattern in expose)
+
+
+def _loaded(model: Any) -> Model:
+    if not isinstance(model, str | PathLike | onnx.ModelProto | Model):
+        raise UsageError(
+            f"A model is a path, a ModelProto or a Model (a QuantizedModel's is its .model), not {model!r:.60}."
+        )
+    return load_model(model)
 
 
 def _name(model: Model) -> str:

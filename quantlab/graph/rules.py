@@ -110,8 +110,8 @@ class Marking:
 def mark_tensorrt(marking: Marking, kernels: Iterable[Fusion]) -> None:
     """Add what TensorRT wants beyond the inputs of weighted operators.
 
-    The residual input of an Add that a convolution absorbs; the input of average pooling that an INT8 kernel
-    writes; elementwise operators between tensors that are quantized anyway.
+    The residual input of an Add that a convolution absorbs; the input of average pooling that an INT8 kernel writes and
+    whose result is quantized; elementwise operators between tensors that are quantized anyway.
     """
     graph = marking.graph
     written = set()
@@ -121,7 +121,9 @@ def mark_tensorrt(marking: Marking, kernels: Iterable[Fusion]) -> None:
             add, index = kernel.residual.node, kernel.residual.input_index
             marking.demand(add.input[index], (add.name, index))
     for node in graph.nodes:
-        if averages(graph, node) and source(graph, node.input[0]) in written | marking.marks.keys():
+        # Pooling runs on integers only where both sides are; else its DQ would stand alone: 2 % of an EfficientNet's time.
+        both = averages(graph, node) and node.output[0] in marking.marks
+        if both and source(graph, node.input[0]) in written | marking.marks.keys():
             marking.demand(node.input[0], (node.name, 0))
     absorbed = {id(node) for kernel in kernels for node in kernel.nodes}
     for node in graph.nodes:

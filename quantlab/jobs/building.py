@@ -20,6 +20,7 @@ from quantlab.graph.model import Model, load_model
 from quantlab.jobs import data_source, remarks
 from quantlab.jobs.collecting import inputs_for, notes_on
 from quantlab.jobs.data_source import open_data
+from quantlab.jobs.layer_times import times_path
 from quantlab.jobs.manifest import Recipe, file_digest, record
 from quantlab.jobs.plan_scales import (
     Calibration,
@@ -89,6 +90,7 @@ def build_plan(what: Building, *, remake: Remake = "never", progress: Progress |
     fresh = carry_out(what.output, recipe, make, remake=remake)
     plan = made[0] if made else read_plan(what.output)
     if fresh:
+        times_path(what.output).unlink(missing_ok=True)  # they are the old plan's
         beside = [path for path in (card_path(what.output), layers_path(what.output)) if path.exists()]
         for path in beside:
             record(path, recipe(), versions=versions(f"{lib.name} {lib.version}"))

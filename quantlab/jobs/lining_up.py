@@ -78,13 +78,7 @@ def line_up(what: LiningUp, *, remake: Remake = "never", progress: Progress | No
     paths = (what.fp32, *what.candidates, *((what.simulation,) if what.simulation else ()))
     check_output(what.output, (".json",), *paths)
     _check(what)
-    source = what.data
-    if not is_plan(what.fp32):
-        model = load_model(what.fp32)
-        source = fitting(what.data, model)
-        samples = open_data(source, inputs_for(source, model, what.custom_ops))
-    else:
-        samples = open_data(source, {})
+    samples = _samples(what, next((path for path in paths if not is_plan(path)), None))
 
     def recipe() -> Recipe:
         inputs = {f"{role} model": file_digest(path) for role, path in _roles(what).items()}
@@ -137,12 +131,28 @@ def _check(what: LiningUp) -> None:
         )
     if what.simulation is not None and what.batches:
         raise UsageError("A three-way check times nothing: leave the batch sizes out.")
+    if what.simulation is not None and not _has_qdq(what.simulation):
+        raise InputError(
+            f"'{what.simulation}' has no Q/DQ, so it simulates nothing: give the model that `quantlab quantize` made with "
+            "the INT8 engine's scales."
+        )
     simulated = [path for path in what.candidates if not is_plan(path) and _mode(path, what) == "simulate"]
     if what.batches and simulated:
         raise UsageError(
             f"'{simulated[0]}' is simulated, and the time of a simulation says nothing of INT8: give --optimize, or leave "
             "the batch sizes out."
         )
+
+
+def _samples(what: LiningUp, onnx: Path | None) -> Dataset:
+    """Open the data, in batches that fit the first ONNX model: a plan does not tell its inputs where it cannot run."""
+    if onnx is not None:
+        model = load_model(onnx)
+        source = fitting(what.data, model)
+        return open_data(source, inputs_for(source, model, what.custom_ops))
+    if what.data.random is not None:
+        raise UsageError("Random data are drawn for an ONNX model, and all of these are plans: give data with -d.")
+    return open_data(what.data, {})
 
 
 def _roles(what: LiningUp) -> dict[str, Path]:
@@ -196,10 +206,15 @@ def _open(path: Path, what: LiningUp, *, optimize: bool | None = None) -> Engine
 
 
 def _mode(path: Path, what: LiningUp) -> Mode:
-    model = load_model(path)
-    if not any(node.op_type == "DequantizeLinear" for node in model.proto.graph.node):
+    if not _has_qdq(path):
         return "optimize"  # a float model has nothing to simulate
-    return what.mode or mode_for(model)
+    return what.mode or mode_for(load_model(path))
+
+
+def _has_qdq(path: Path) -> bool:
+    if is_plan(path):
+        return False
+    return any(node.op_type == "DequantizeLinear" for node in load_model(path).proto.graph.node)
 
 
 def _named(paths: tuple[Path, ...]) -> dict[str, Path]:

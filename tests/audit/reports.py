@@ -7,8 +7,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+from quantlab.audit.profile import parse_profile
+
 GOLDEN = Path(__file__).parents[1] / "golden" / "trt-8.6"
 IMPLICIT, EXPLICIT = "int8_entropy2_b128", "qdq_w8_b128"
+CACHE, QDQ, QDQ_HEAD, FP16 = "lite0_cache", "lite0_qdq", "lite0_qdq_head_int8", "lite0_fp16"
+"""Engines with a profile each for batches of 1, 32 and 128, built with quantlab's cache and Q/DQ."""
 
 WORDS = {
     "INT8": "Thirty-two wide channel vectorized row major Int8 format",
@@ -20,6 +24,11 @@ WORDS = {
 def recorded(name: str) -> str:
     """Return the text that TensorRT 8.6.0 gave on an H200."""
     return gzip.decompress((GOLDEN / f"{name}.inspector.json.gz").read_bytes()).decode()
+
+
+def times(name: str) -> dict[str, float]:
+    """Return the milliseconds that its profiler gave for each layer at batch 128, the third profile's."""
+    return parse_profile(gzip.decompress((GOLDEN / f"{name}.b128.times.json.gz").read_bytes()).decode())
 
 
 def tensor(text: str) -> dict[str, Any]:

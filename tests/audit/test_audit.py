@@ -151,6 +151,30 @@ def test_times_are_shared_out() -> None:
     assert [f.node for f in audit.findings if f.rule == "profile"] == ["gone"]
 
 
+def test_times_of_another_optimization_profile_are_joined_with_no_layer() -> None:
+    engine = report(HEAD, layer("c3 [profile 1]", "CaskConvolution", "e [profile 1] FP32", "y [profile 1] FP32", "c3"))
+    second = audit_engine(engine, profile={"c3 [profile 1]": 2.0})
+    assert (second.profile, second.layers[0].name, second.milliseconds) == (1, "c3", 2.0)
+    assert "1 layers in optimization profile 1 of 2" in second.summary()
+    assert Audit.from_json(second.to_json()) == second
+    for number, times in ((0, {"c3 [profile 1]": 2.0}), (1, {"c3": 2.0})):
+        audit = audit_engine(engine, profile=times, optimization_profile=number)
+        assert audit.milliseconds is None
+        assert rules(audit) == [("profile", "warning")]
+
+
+def test_a_scale_has_no_say_in_an_engine_with_qdq() -> None:
+    layers = (
+        layer("b_DequantizeLinear", "Reformat", "b INT8", "b_dequantized FP32", Origin="QDQ"),
+        layer("c2", "CaskConvolution", "b_dequantized FP32", "d FP32", "c2"),
+    )
+    for model in (residual_net(), with_qdq("b")):
+        audit = audit_engine(report(*layers), model=model, table=SCALES)
+        assert states(audit)["d"] == ("float", "no-scale")
+    (fix,) = [f.fix for f in audit.findings if f.rule == "unfused"]
+    assert "--head int8" in fix
+
+
 def test_of_two_layers_of_one_name_the_first_has_the_time() -> None:
     audit = audit_engine(report(HEAD, HEAD), profile={"c3": 2.0})
     assert [row.milliseconds for row in audit.layers] == [2.0, None]

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import json
 
-from quantlab.audit.audit import audit_engine
+import pytest
+
+from quantlab.audit.audit import Audit, audit_engine
 from quantlab.audit.difference import difference
-from tests.audit.reports import EXPLICIT, IMPLICIT, layer, recorded, report
+from tests.audit.reports import CACHE, EXPLICIT, IMPLICIT, QDQ, QDQ_HEAD, layer, recorded, report, times
 
 ADDS = [f"/_blocks.{i}/Add" for i in (2, 4, 6, 7, 9, 10, 12, 13, 14)]
 
@@ -27,6 +29,51 @@ def test_the_layers_of_both_engines_are_all_accounted_for() -> None:
     found = difference(audit_engine(recorded(IMPLICIT)), audit_engine(recorded(EXPLICIT)))
     assert sum(len(group.first) for group in found.groups) + len(found.only_first) == 53
     assert sum(len(group.second) for group in found.groups) + len(found.only_second) == 64
+
+
+def timed(name: str) -> Audit:
+    return audit_engine(recorded(name), profile=times(name))
+
+
+def test_the_dq_in_front_of_the_float_head_makes_the_difference_at_batch_128() -> None:
+    found = difference(timed(CACHE), timed(QDQ))
+    assert found.layers == (53, 54)
+    assert [(group.nodes, group.kinds) for group in found.changes] == [
+        (("/_fc/Gemm",), ("precision",)),
+        (("/_avg_pooling/GlobalAveragePool",), ("precision",)),
+    ]
+    assert [(gain.place, round(gain.milliseconds, 4)) for gain in found.gains[:3]] == [
+        ("/_swish_1/Clip_output_0_DequantizeLinear", 0.0310),
+        ("/_fc/Gemm", 0.0117),
+        ("/_avg_pooling/GlobalAveragePool", 0.0026),
+    ]
+    assert "1.3657 and 1.4164 ms in all layers (+0.0507); most at «/_swish_1/Clip_output_0_Deq" in found.summary()
+
+
+def test_with_an_int8_head_no_node_differs_at_batch_128() -> None:
+    found = difference(timed(CACHE), timed(QDQ_HEAD))
+    assert (found.layers, found.changes) == ((53, 53), ())
+    assert max(abs(gain.milliseconds) for gain in found.gains) < 0.0006
+    assert sum(gain.milliseconds for gain in found.gains) == pytest.approx(0.0062, abs=1e-4)
+
+
+def test_the_copy_that_quantizes_the_input_stands_for_the_q_that_does() -> None:
+    (gain,) = [gain for gain in difference(timed(CACHE), timed(QDQ)).gains if "input_Q" in gain.place]
+    assert gain.place.startswith("input_QuantizeLinear in place of Reformatting CopyNode for Input Tensor 0 to")
+    assert (round(gain.first, 4), round(gain.second, 4)) == (0.0382, 0.0392)
+
+
+def test_the_gains_add_up_to_the_engines_times() -> None:
+    first, second = timed(QDQ), timed(QDQ_HEAD)
+    found = difference(first, second)
+    assert sum(gain.first for gain in found.gains) == pytest.approx(first.milliseconds)
+    assert sum(gain.second for gain in found.gains) == pytest.approx(second.milliseconds)
+
+
+def test_without_both_engines_times_there_are_no_gains() -> None:
+    found = difference(timed(CACHE), audit_engine(recorded(QDQ)))
+    assert found.gains == ()
+    assert "ms in all layers" not in found.summary()
 
 
 def test_an_engine_differs_from_itself_in_nothing() -> None:

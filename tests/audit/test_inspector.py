@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quantlab.audit.inspector import UNKNOWN, parse_inspector, precision_of
-from quantlab.errors import InputError
-from tests.audit.reports import EXPLICIT, IMPLICIT, layer, recorded, report
+from quantlab.errors import InputError, UsageError
+from tests.audit.reports import EXPLICIT, FP16, IMPLICIT, layer, recorded, report
 
 
 @pytest.mark.parametrize(("name", "layers"), [(IMPLICIT, 53), (EXPLICIT, 64)])
@@ -76,9 +76,37 @@ def test_split_fields_are_read_as_11_x_is_said_to_write_them() -> None:
 
 def test_layers_of_other_profiles_are_counted_and_left_out() -> None:
     layers = [layer(name, "CaskConvolution", "x FP32", "y FP32") for name in ("a", "a [profile 1]", "a [profile 2]")]
-    inspection = parse_inspector(report(*layers, bindings=("x", "x [profile 1]", "y")))
+    text = report(*layers, bindings=("x", "x [profile 1]", "y"))
+    inspection = parse_inspector(text)
     assert [one.name for one in inspection.layers] == ["a"]
-    assert (inspection.profiles, inspection.bindings) == (3, ("x", "y"))
+    assert (inspection.profiles, inspection.profile, inspection.bindings) == (3, 0, ("x", "y"))
+    with pytest.raises(UsageError, match=r"no optimization profile 3: it has 0, 1, 2"):
+        parse_inspector(text, profile=3)
+
+
+def test_each_profile_of_an_engine_has_layers_of_its_own_under_the_users_names() -> None:
+    found = [parse_inspector(recorded(FP16), profile=number) for number in range(3)]
+    assert [len(one.layers) for one in found] == [63, 55, 55]
+    assert [one.layers[-1].outputs[0].shape[0] for one in found] == [1, 32, 128]
+    assert all("[profile" not in t.name for one in found for layer in one.layers for t in layer.outputs)
+    assert [{*one.bindings} for one in found] == [{"input", "logits"}] * 3
+
+
+def test_fp16_is_read_from_a_recorded_engine() -> None:
+    first, _, last = (parse_inspector(recorded(FP16), profile=number).layers for number in range(3))
+    assert {layer.weights for layer in last} == {"FP16", None}
+    assert {layer.precision for layer in first} == {"FP32", "FP16"}
+    assert [(one.precision, one.output_precision) for one in (last[0], last[1], last[-1])] == [
+        ("FP32", "FP16"),
+        ("FP16", "FP16"),
+        ("FP16", "FP32"),
+    ]
+
+
+def test_only_the_kernels_name_tells_tf32() -> None:
+    kernels = ("sm90_xmma_gemm_f32f32_tf32f32_f32_tn_n", "sm80_xmma_gemm_f32f32_f32f32_f32_nn_n")
+    layers = (layer(name, "CaskGemmConvolution", "x FP32", "y FP32", TacticName=name) for name in kernels)
+    assert [one.precision for one in parse_inspector(report(*layers)).layers] == ["TF32", "FP32"]
 
 
 def test_two_layers_of_one_name_are_both_there() -> None:

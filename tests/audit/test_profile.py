@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from quantlab.audit.profile import parse_profile
+from quantlab.audit.profile import parse_profile, profile_number, times_of
 from quantlab.errors import InputError
 
 
@@ -23,3 +23,11 @@ def test_a_layer_listed_twice_has_the_sum() -> None:
 def test_what_is_no_profile_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="profile"):
         parse_profile(text)
+
+
+def test_times_tell_whose_optimization_profile_they_are() -> None:
+    times = {"a [profile 2]": 1.0, "b [profile 2]": 2.0, "c": 3.0}
+    assert profile_number(times) == 2
+    assert profile_number({"a": 1.0}) == 0
+    assert profile_number({}) is None
+    assert times_of(times, 2) == {"a": 1.0, "b": 2.0, "c [profile 0]": 3.0}

@@ -10,7 +10,7 @@ import pytest
 from quantlab.audit.audit import Audit, audit_engine
 from quantlab.graph.model import Model, load_model
 from quantlab.jobs.quantizing import read_scales
-from tests.audit.reports import EXPLICIT, GOLDEN, IMPLICIT, recorded
+from tests.audit.reports import CACHE, EXPLICIT, FP16, GOLDEN, IMPLICIT, QDQ, QDQ_HEAD, recorded, times
 
 pytestmark = pytest.mark.reference
 MACS = 385_187_552  # of one image of 224 × 224
@@ -68,3 +68,40 @@ def test_names_and_metadata_agree_on_the_nodes(model: Model) -> None:
     by_name = audit_engine(text.replace("[ONNX Layer: ", "[Layer: "), model=model)
     pairs = zip(by_metadata.layers, by_name.layers, strict=True)
     assert all(set(one.nodes) == set(two.nodes) for one, two in pairs if one.role == "compute")
+
+
+@pytest.mark.parametrize(
+    ("name", "counts", "macs"),
+    [
+        (CACHE, {"INT8": 51}, {"INT8": MACS}),
+        (QDQ, {"INT8": 49, "FP32": 2}, {"INT8": MACS - 1_280_000, "FP32": 1_280_000}),
+        (QDQ_HEAD, {"INT8": 51}, {"INT8": MACS}),
+        (FP16, {"FP16": 51}, {"FP16": MACS}),
+    ],
+)
+def test_every_layer_has_its_precision_and_time_at_batch_128(
+    name: str, counts: dict[str, int], macs: dict[str, int], model: Model
+) -> None:
+    audit = audit_engine(recorded(name), model=model, profile=times(name))
+    assert (audit.profile, audit.profiles, audit.counts, audit.macs) == (2, 3, counts, macs)
+    assert all(row.share is not None for row in audit.layers)
+    assert sum(row.share or 0 for row in audit.layers) == pytest.approx(1)
+    assert "profile" not in {finding.rule for finding in audit.findings}
+
+
+def test_at_batch_1_the_fp16_engine_is_a_third_fp32(model: Model) -> None:
+    audit = audit_engine(recorded(FP16), model=model)
+    assert audit.counts == {"FP32": 18, "FP16": 33}
+    assert audit.macs == {"FP32": 122_555_392, "FP16": 262_632_160}
+    copies = [(f.severity, f.message) for f in audit.findings if " turns " in f.message]
+    assert copies == [("warning", "A copy turns FP32 into FP16."), ("warning", "A copy turns FP16 into FP32.")]
+
+
+def test_the_float_head_is_float_for_want_of_qdq_not_of_a_kernel(model: Model) -> None:
+    table = read_scales(GOLDEN / "efficientnet_lite0.from_mse.cache", model)
+    audit = audit_engine(recorded(QDQ), model=model, table=table)
+    pooled = next(row for row in audit.tensors if row.tensor == "/_avg_pooling/GlobalAveragePool_output_0")
+    assert (pooled.state, pooled.reason) == ("float", "no-scale")
+    assert [(f.node, f.rule) for f in audit.findings if f.severity == "warning"] == [
+        ("/_swish_1/Clip_output_0_DequantizeLinear", "unfused")
+    ]

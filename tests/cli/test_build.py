@@ -47,6 +47,16 @@ def test_a_current_plan_is_left_alone_and_another_option_makes_it_stale(place: P
     assert "written" in done(*_float(place, "--level", 2, "--force")).out
 
 
+def test_a_new_plan_is_not_left_beside_the_old_ones_layer_times(place: Path) -> None:
+    done(*_float(place))
+    times = place / "fp32.plan.profile.json"
+    times.write_text('{"conv": 1.0}')
+    done(*_float(place))
+    assert times.exists()
+    done(*_float(place, "--force"))
+    assert not times.exists()
+
+
 def test_json_is_one_object_with_the_card(place: Path) -> None:
     found = done(*_float(place, "--json")).json
     assert found["fresh"] is True
@@ -109,6 +119,9 @@ def test_the_way_out_that_a_refused_cache_names_is_open(place: Path) -> None:
         (2, ("--precision", "int9"), "not «int9»"),
         (2, ("--layer", "conv"), "PATTERN=PRECISION"),
         (2, ("--workspace", "much"), "512MiB"),
+        (2, ("--workspace", "99999999999GiB"), "below 2**63"),
+        (2, ("--shapes", "image:99999999999x1x8x8"), "below 2**31"),
+        (2, ("--precision", "fp8"), "FP8 comes from Q/DQ nodes alone"),
         (2, ("--gpu-fallback",), "name the core too"),
         (2, ("--data", "x.npz"), "go with --calibrate"),
         (2, ("--calibrate", "kl", "--random", 8), "«kl» is none of them"),

@@ -71,8 +71,19 @@ def test_what_does_not_go_together_is_refused(place: Path) -> None:
     assert "takes three engines" in refused(2, *compare(place, "int8.onnx"), "--three-way", place / "int8.onnx", *out)
     assert "positive whole numbers" in refused(2, *compare(place, "int8.onnx"), "--batches", "1,x", *out)
     assert "given twice" in refused(2, *compare(place, "int8.onnx", "int8.onnx"), *out)
+    float_one = (*compare(place, "model.onnx", "int8.onnx"), "--three-way", place / "model.onnx")
+    assert "has no Q/DQ, so it simulates nothing" in refused(4, *float_one, *out)
+    plans = ("compare", place / "a.plan", place / "b.plan", "--random", 4)
+    for name in ("a.plan", "b.plan"):
+        (place / name).write_bytes(b"plan")
+    assert "all of these are plans" in refused(2, *plans, *out)
     error = refused(4, *compare(place, "missing.plan"), *out)
     assert "missing.plan" in error
+
+
+def test_without_labels_no_interval_is_promised(place: Path) -> None:
+    ended = done(*compare(place, "int8.onnx", "model.onnx"), "--no-labels", "-o", place / "all.json")
+    assert "interval" not in ended.out
 
 
 def test_a_damaged_table_is_refused(place: Path) -> None:

@@ -11,7 +11,7 @@ import onnx
 import pytest
 
 from tests.audit.networks import residual_net
-from tests.audit.reports import EXPLICIT, GOLDEN, IMPLICIT, recorded
+from tests.audit.reports import CACHE, EXPLICIT, FP16, GOLDEN, IMPLICIT, QDQ, recorded
 from tests.audit.test_audit import ENGINE
 from tests.cli.workplace import done, quantlab, refused
 
@@ -60,6 +60,38 @@ def test_recorded_engines_are_compared() -> None:
     assert "53 and 64 layers: 9 groups of nodes are fused differently, 1 run in another precision" in ended.out
     shown = done("inspect", "plan", first, "--against", second, "--json").json
     assert shown["difference"]["layers"] == [53, 64]
+
+
+def test_the_nodes_that_make_the_difference_are_told_with_their_times() -> None:
+    first, second = (GOLDEN / f"{name}.inspector.json.gz" for name in (CACHE, QDQ))
+    one, two = (GOLDEN / f"{name}.b128.times.json.gz" for name in (CACHE, QDQ))
+    arguments = ("inspect", "plan", first, "--against", second, "--profile", one, "--against-profile", two)
+    out = done(*arguments).out
+    assert "53 layers in optimization profile 2 of 3: 51 in INT8" in out
+    assert "«/_swish_1/Clip_output_0_DequantizeLinear» +0.0310 ms, «/_fc/Gemm» +0.0117 ms" in out
+    shown = done(*arguments, "--json").json
+    assert shown["difference"]["gains"][0]["place"] == "/_swish_1/Clip_output_0_DequantizeLinear"
+
+
+def test_an_optimization_profile_is_chosen() -> None:
+    report = GOLDEN / f"{FP16}.inspector.json.gz"
+    for number, counts in ((0, {"FP32": 18, "FP16": 33}), (2, {"FP16": 51})):
+        shown = done("inspect", "plan", report, "--optimization-profile", number, "--json").json
+        assert shown["counts"] == counts
+    error = refused(2, "inspect", "plan", report, "--optimization-profile", 3)
+    assert "no optimization profile 3: it has 0, 1, 2" in error
+
+
+def test_a_time_for_no_engine_is_refused(place: Path) -> None:
+    error = refused(2, "inspect", "plan", place / "layers.json", "--against-profile", place / "layers.json")
+    assert "--against" in error
+
+
+def test_of_several_files_the_bad_one_is_named(place: Path) -> None:
+    bad = spoilt("times.json", b"[]", place)
+    layers = place / "layers.json"
+    assert "times.json'" in refused(4, "inspect", "plan", layers, "--against", layers, "--against-profile", bad)
+    assert "o.json'" in refused(4, "inspect", "plan", layers, "--against", spoilt("o.json", b"{}", place))
 
 
 def test_quiet_prints_nothing(place: Path) -> None:

@@ -64,7 +64,7 @@ def test_collecting_at_two_shapes_apart_and_merging_equals_collecting_both_toget
     assert dict(small) != dict(large)
     relu = together["relu"]
     assert isinstance(relu, Histogram)
-    assert relu.total == 6 * 6 * sum((side - 1) ** 2 for side in SIDES)
+    assert relu.total == 6 * 6 * sum((side - 2) ** 2 for side in SIDES)
 
 
 def test_the_merged_histograms_say_at_which_sizes_they_were_counted_and_go_through_a_file(

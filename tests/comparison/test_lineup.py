@@ -129,7 +129,7 @@ def test_html_names_the_reference_and_shows_no_markup_of_names() -> None:
 
 
 def test_what_makes_no_lineup_is_refused() -> None:
-    with pytest.raises(UsageError, match="needs candidates"):
+    with pytest.raises(UsageError, match="at least one candidate"):
         lineup(Network(), {}, samples())
     probe = TensorProbe(Network(0.0, BOTH), Network(0.5, BOTH))
     with pytest.raises(UsageError, match="no «other»"):
@@ -143,6 +143,14 @@ def test_what_makes_no_lineup_is_refused() -> None:
     entry = three().entries[0]
     with pytest.raises(UsageError, match="came twice"):
         Lineup((entry, replace(entry)), "reference")
+    with pytest.raises(UsageError, match="at least one engine"):
+        Lineup((), "reference")
+
+
+def test_an_engine_that_is_not_in_the_lineup_is_refused_by_name() -> None:
+    for ask in (lambda: three()["none"], lambda: three().cost_of("none"), lambda: three().speed("none", 1)):
+        with pytest.raises(UsageError, match="no engine «none»: it has"):
+            ask()
 
 
 def test_data_that_had_a_say_in_one_candidate_are_refused() -> None:

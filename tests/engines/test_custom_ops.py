@@ -86,6 +86,7 @@ def test_a_missing_or_unfit_library_is_named(tmp_path: Path) -> None:
     [
         ("x = ", "cannot be read as Python"),
         ("import not_installed_anywhere", "could not be loaded: No module named 'not_installed_anywhere'"),
+        ("x = y", "could not be loaded: name 'y' is not defined"),
         ("x = 1", r"has no library\(\)"),
         ("library = lambda: 'nix.so'", r"no file 'nix\.so'"),
     ],

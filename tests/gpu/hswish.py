@@ -27,7 +27,14 @@ from quantlab.calibration.scale_table import Scale, ScaleTable
 from quantlab.data import Preprocess, arrays
 from quantlab.engines.cuda.memory import Device
 from quantlab.engines.engine import Engine
-from quantlab.engines.tensorrt.build_options import BuildOptions, FromRanges, Int8Source, NativeCalibration, Profile
+from quantlab.engines.tensorrt.build_options import (
+    BuildOptions,
+    FromRanges,
+    Int8Source,
+    NativeCalibration,
+    Precision,
+    Profile,
+)
 from quantlab.engines.tensorrt.engine import TrtEngine
 from quantlab.engines.tensorrt.timing import time_engine
 from quantlab.numerics.arrays import F32, AnyArray
@@ -141,6 +148,24 @@ def layers(text: str) -> Figures:
     }
 
 
+def formats(plugin: str, table: ScaleTable) -> Figures:
+    """Return in which format each plugin layer runs in an INT8 and an FP16 plan; TensorRT 8.6 tells it of fixed shapes alone."""
+    proto = onnx.load(CUSTOM)
+    for value in (*proto.graph.input, *proto.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = max(BATCHES)
+    del proto.graph.value_info[:]
+    found: Figures = {}
+    cases: tuple[tuple[Precision, Int8Source | None], ...] = (("fp16", None), ("int8", FromRanges(table)))
+    for name, int8 in cases:
+        try:
+            with engines.trt(proto, options=BuildOptions(precision=(name,), plugins=(plugin,)), int8=int8) as engine:
+                found[name] = layers(engine.inspect())["plugin_layers"]
+        except ql.QuantlabError as error:
+            found[name] = {"failed": str(error)}
+        say(f"formats, {name}: {json.dumps(found[name], ensure_ascii=False)}")
+    return found
+
+
 def layer_alone() -> onnx.ModelProto:
     """Return a model that is the custom node and nothing else."""
     shapes = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ONE_SHAPE) for name in ("x", "y")]
@@ -159,27 +184,30 @@ def exactness(plugin: str) -> Figures:
     cases: Mapping[str, tuple[BuildOptions, Int8Source | None, F32]] = {
         "fp32": (BuildOptions(plugins=with_plugin), None, hswish(x)),
         "fp16": (
-            BuildOptions(precision=("fp16",), plugins=with_plugin),
+            BuildOptions(precision=("fp16",), plugins=with_plugin, layers={"hswish": "fp16"}),
             None,
             rounded_half(hswish(rounded_half(x))),
         ),
         "int8": (
-            BuildOptions(precision=("int8",), plugins=with_plugin),
+            BuildOptions(precision=("int8",), plugins=with_plugin, layers={"hswish": "int8"}),
             FromRanges(ScaleTable(rows)),
             fake_quantized(hswish(fake_quantized(x, scales["x"])), scales["y"]),
         ),
     }
     found: Figures = {}
     for name, (options, int8, expected) in cases.items():
-        with engines.trt(layer_alone(), options=options, int8=int8) as engine:
-            got = np.array(engine.run({"x": x})["y"])
-            found[name] = {
-                "values": got.size,
-                "differ_in_this_type": int(np.sum(got != expected)),
-                "differ_from_fp32": int(np.sum(got != hswish(x))),
-                **layers(engine.inspect({"x": x})),
-            }
-        say(f"alone, {name}: {found[name]['differ_in_this_type']} of {x.size} values differ")
+        try:
+            with engines.trt(layer_alone(), options=options, int8=int8) as engine:
+                got = np.array(engine.run({"x": x})["y"])
+                found[name] = {
+                    "values": got.size,
+                    "differ_in_this_type": int(np.sum(got != expected)),
+                    "differ_from_fp32": int(np.sum(got != hswish(x))),
+                    **layers(engine.inspect({"x": x})),
+                }
+        except ql.QuantlabError as error:
+            found[name] = {"failed": str(error)}
+        say(f"alone, {name}: {json.dumps({k: v for k, v in found[name].items() if k != 'layers'}, ensure_ascii=False)}")
     return found
 
 
@@ -221,6 +249,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--plugin", type=Path, default=FOLDER / "build" / "libhswish.so")
     parser.add_argument("--scales", type=Path)
+    parser.add_argument(
+        "--layers-only", action="store_true", help="which formats the plugin runs in, and the layer alone"
+    )
     asked = parser.parse_args()
     images, labels = read("evaluation", IMAGES)
     with engines.ort(BUILT_IN) as engine:
@@ -229,6 +260,13 @@ def main() -> None:
     built_in = calibrated(BUILT_IN)
     say(f"{len(custom.rows)} and {len(built_in.rows)} tensors have scales")
     plugin = str(asked.plugin.resolve())
+    asked.out.mkdir(parents=True, exist_ok=True)
+    chosen = {"device": Device().name, "formats": formats(plugin, custom), "alone": exactness(plugin)}
+    (asked.out / "hswish_layers.json").write_text(
+        json.dumps(chosen, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
+    if asked.layers_only:
+        return
     logits, found = {"onnxruntime FP32": exact}, {}
     for variant in variants(custom, built_in, plugin, read("calibration", CALIBRATION)[0]):
         got, found[variant.name] = attempted(variant, images, labels, exact)
@@ -241,10 +279,8 @@ def main() -> None:
         "reference": f"{backend}, {BUILT_IN.name}",
         "digests": {path.name: sha256(path) for path in (CUSTOM, BUILT_IN, asked.plugin)},
         "scales": {row.tensor: row.scale[0] for row in custom.rows},
-        "alone": exactness(plugin),
         "engines": found,
     }
-    asked.out.mkdir(parents=True, exist_ok=True)
     halves: dict[str, Any] = {name: values.astype(np.float16) for name, values in logits.items()}
     np.savez_compressed(asked.out / "hswish_logits.npz", **halves)
     text = json.dumps(document, indent=1, ensure_ascii=False)

@@ -15,7 +15,7 @@ from quantlab.data import images
 from quantlab.storage.scale_table_json import write_scale_table
 from tests.gpu.subjects import BATCH, LABEL, SUBJECTS, ordered
 
-METHODS = ("squared-error", "minmax", "percentile:99.99")
+METHODS = ("squared-error", "minmax", "percentile:99.999")
 
 
 def table_path(folder: Path, network: str, method: str) -> Path:

@@ -143,12 +143,16 @@ def _device() -> str:
 
 
 def _copied(folder: Path, target: Path, subject: Subject) -> None:
+    """Copy what is kept: of engines with the same logits the first one's, of the layers those of the largest batch."""
     target.mkdir(parents=True, exist_ok=True)
-    kept = ("logits.npz", "layers.json.gz", "times.json", "cache")
+    seen: set[bytes] = set()
     for path in sorted(folder.glob(f"{subject.name}.*")):
         summed = path.name in (f"{subject.name}.json", f"{subject.name}.md")
-        if summed or path.name.endswith(kept):
+        if summed or path.name.endswith(("times.json", "b128.layers.json.gz", "cache")):
             shutil.copyfile(path, target / path.name)
+        elif path.name.endswith("logits.npz") and (content := path.read_bytes()) not in seen:
+            seen.add(content)
+            (target / path.name).write_bytes(content)
 
 
 def _write(path: Path, text: str) -> None:

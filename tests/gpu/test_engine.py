@@ -122,7 +122,10 @@ def test_threads_do_not_disturb_each_other(fp32: TrtEngine, batch: dict[str, Any
     expected = [_logits(fp32, part) for part in parts]
     wrong: list[int] = []
 
+    together = threading.Barrier(4)
+
     def work(number: int) -> None:
+        together.wait()
         wrong.extend(number for _ in range(50) if not (_logits(fp32, parts[number]) == expected[number]).all())
 
     threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
@@ -213,7 +216,7 @@ def test_every_scale_of_a_cache_is_in_the_builders_log(options: BuildOptions, ca
     lines: list[str] = []
     build(NET, options=options, int8=FromCache(cache), reports=Reports(log=lambda _, text: lines.append(text)))
     told = re.compile(
-        r"INT8 Inference Tensor scales and zero-points: (.*) scale and zero-point Quantization\(scale: \{(.*),\}"
+        r"INT8 Inference Tensor scales and zero-points: (.*) scale and zero-point Quantization\(scale: \{([^,}]*),"
     )
     found = {match[1]: float(match[2]) for match in map(told.search, lines) if match}
     assert set(cache.scales) <= set(found)

@@ -137,9 +137,10 @@ def classifier(pool: str = "GlobalAveragePool(r)") -> onnx.ModelProto:
 @pytest.mark.parametrize(
     "pool", ["GlobalAveragePool(r)", "ReduceMean<axes = [2, 3]>(r)", "ReduceMean<axes = [-1, -2]>(r)"]
 )
-def test_a_float_head_keeps_the_last_operator_and_the_pools_output_in_float(pool: str) -> None:
+def test_a_float_head_keeps_the_last_operator_and_the_pool_before_it_in_float(pool: str) -> None:
+    """A pair before the pool alone would stand as a kernel of its own: 2 % of EfficientNet-Lite0's time on an H200."""
     got = placed(classifier(pool), head="float")
-    assert got.tensors == ("x", "r")
+    assert got.tensors == ("x",)
     assert list(got.weights) == ["w"]
     assert got.floats["Gemm4"].startswith("a last weighted operator")
     assert got.floats["f"] == "read by Gemm in float"
@@ -217,8 +218,9 @@ def test_the_tensors_are_those_that_survive_tensorrts_own_fusion(
 ) -> None:
     got = place(efficientnet, Target.parse(target))
     survivors = legacy_keys(reference)
-    assert [t for t in survivors if t not in got.tensors] == ["/_avg_pooling/GlobalAveragePool_output_0", "logits"]
-    assert len(got.tensors) == 50
+    head = ["/_swish_1/Clip_output_0", "/_avg_pooling/GlobalAveragePool_output_0", "logits"]
+    assert [t for t in survivors if t not in got.tensors] == head
+    assert len(got.tensors) == 49
     assert set(got.tensors) <= set(survivors)
     assert len(got.weights) == 49
 
@@ -235,9 +237,9 @@ def test_padding_repeats_the_pair_of_its_source_and_adds_no_tensor(efficientnet:
 
 
 @pytest.mark.reference
-def test_an_int8_head_adds_the_pooled_tensor(efficientnet: Graph) -> None:
+def test_an_int8_head_adds_the_pooled_tensor_and_the_pools_input(efficientnet: Graph) -> None:
     more = set(place(efficientnet, TENSORRT, head="int8").tensors) - set(place(efficientnet, TENSORRT).tensors)
-    assert more == {"/_avg_pooling/GlobalAveragePool_output_0"}
+    assert more == {"/_swish_1/Clip_output_0", "/_avg_pooling/GlobalAveragePool_output_0"}
 
 
 # doors

@@ -17,11 +17,11 @@ from quantlab.engines.tensorrt.inspection import layers_of
 from quantlab.engines.tensorrt.int8_scales import Int8Scales
 from quantlab.engines.tensorrt.network import constrain, has_qdq, load_plugins, parse, qdq_precisions
 from quantlab.engines.tensorrt.plan import Plan, digest_of
-from quantlab.engines.tensorrt.progress import monitor
+from quantlab.engines.tensorrt.progress import interruptible, monitor
 from quantlab.engines.tensorrt.requirements import check_requirements
 from quantlab.engines.tensorrt.runtime import Heard, LibraryName, Listener
 from quantlab.engines.tensorrt.runtime import library as library_named
-from quantlab.errors import InputError
+from quantlab.errors import InputError, QuantlabError
 
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Called with a phase of the build, its step and how many steps it has."""
@@ -92,7 +92,7 @@ def build_network(
     explicit = has_qdq(network.proto)
     check_requirements(settings, int8, explicit=explicit, library=lib.name, version=lib.version)
     started = perf_counter()
-    with lib.log.heard(told.log) as heard:
+    with lib.log.heard(told.log) as heard, interruptible(heard):
         device = Device(settings.device) if devices() else None
         load_plugins(lib, settings.plugins)
         typed = lib.typed() or settings.strongly_typed
@@ -102,18 +102,24 @@ def build_network(
         profiles = add_profiles(config, parsed, settings)
         constrain(parsed.network, lib, settings)
         scales = Int8Scales.prepared(lib, parsed, config, settings, int8, profiles, device)
+        scales.heed(heard)
         open_timing_cache(config, settings.timing_cache)
-        keep = monitor(lib, config, told.progress)
+        keep = monitor(lib, config, told.progress, heard)
         data = parsed.builder.build_serialized_network(parsed.network, config)
         del keep
         scales.check(heard)
         if data is None:
-            raise InputError(f"{lib.title} cannot build a plan of «{network.name}»: {heard.first_error}.")
-        _keep_timings(config, settings.timing_cache)
+            bare = device is None and "CUDA" in heard.first_error
+            hint = " Some plans can only be built where there is a GPU, and here is none." if bare else ""
+            raise InputError(f"{lib.title} cannot build a plan of «{network.name}»: {heard.first_error}.{hint}")
+        notes = (*scales.notes, *_kept_timings(config, settings.timing_cache), *_listed(heard))
         seconds = perf_counter() - started
         plan = bytes(data)
-        layers, memory = layers_of(lib, plan, settings) if device else ("", None)
-        notes = (*scales.notes, *_listed(heard))
+        layers, memory = "", None
+        if device is not None:
+            with lib.log.heard() as loading:
+                layers, memory = layers_of(lib, plan, settings)
+            notes += () if layers else (f"the plan cannot be loaded on this GPU: {loading.first_error}",)
     card = PlanCard(
         library=lib.name,
         version=lib.version,
@@ -148,7 +154,12 @@ def _listed(heard: Heard, most: int = 20) -> tuple[str, ...]:
     return (*(heard.warnings[:most]), *((f"and {more} more warnings",) if more > 0 else ()))
 
 
-def _keep_timings(config: Any, path: str | None) -> None:
+def _kept_timings(config: Any, path: str | None) -> tuple[str, ...]:
+    """Write the timings; a disk that does not take them costs no built plan, but is told."""
     if path is not None:
-        with atomic_path(path) as temporary:
-            temporary.write_bytes(bytes(config.get_timing_cache().serialize()))
+        try:
+            with atomic_path(path) as temporary:
+                temporary.write_bytes(bytes(config.get_timing_cache().serialize()))
+        except (QuantlabError, OSError) as error:
+            return (f"the timings were not kept: {error}",)
+    return ()

@@ -33,11 +33,11 @@ class Profile:
     def __post_init__(self) -> None:
         for name, (low, best, high) in self.shapes.items():
             ranks = {len(low), len(best), len(high)}
-            ordered = all(0 <= a <= b <= c for a, b, c in zip(low, best, high, strict=False))
+            ordered = all(0 <= a <= b <= c < 2**31 for a, b, c in zip(low, best, high, strict=False))
             if len(ranks) > 1 or not ordered:
                 raise UsageError(
                     f"Input «{name}»: a profile's smallest, best and largest shape have one rank and rise in every "
-                    f"dimension, unlike {list(low)}, {list(best)}, {list(high)}."
+                    f"dimension, below 2**31, unlike {list(low)}, {list(best)}, {list(high)}."
                 )
 
     @classmethod
@@ -144,8 +144,8 @@ class BuildOptions:
     ----------
     precision
         What layers may compute in. «fp32» alone is strict FP32; «tf32» lets Ampere and later round inputs of matrix
-        products to 10 mantissa bits; fp16, bf16, int8, fp8 and int4 add that type. A Q/DQ model needs «int8» (fp8, int4)
-        on TensorRT ≤ 10; a strongly typed build takes all types from the model itself.
+        products to 10 mantissa bits; fp16, bf16, int8, fp8 and int4 add that type. The types of a
+        model's Q/DQ nodes are added on TensorRT ≤ 10; a strongly typed build takes all types from the model itself.
     strongly_typed
         Let the model's own types decide, from TensorRT 9 on; 11 and TensorRT-RTX know nothing else.
     profiles
@@ -207,7 +207,7 @@ class BuildOptions:
             raise UsageError(f"A layer's precision is one of {', '.join(get_args(LayerPrecision))}, not «{bad[0]}».")
         if self.level is not None and not 0 <= self.level <= 5:
             raise UsageError(f"The builder's optimization level lies in 0 … 5, not {self.level}.")
-        if self.workspace is not None and self.workspace < 0:
-            raise UsageError(f"The workspace is a number of bytes, not {self.workspace}.")
+        if self.workspace is not None and not 0 <= self.workspace < 2**63:
+            raise UsageError(f"The workspace is a number of bytes below 2**63, not {self.workspace}.")
         if self.gpu_fallback and self.dla is None:
             raise UsageError("GPU fallback belongs to a build for a DLA core: name the core too.")

@@ -1,13 +1,15 @@
 """TensorRT's calibrator classes (≤ 10): one that only hands out a cache, and its own fed with batches."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from quantlab.calibration.trt_cache import CalibrationCache, render_cache
 from quantlab.engines.cuda.memory import Device, Memory
-from quantlab.engines.tensorrt.build_options import Algorithm, NativeCalibration
+from quantlab.engines.tensorrt.build_options import Algorithm, NativeCalibration, Shape
+from quantlab.engines.tensorrt.runtime import Heard
 from quantlab.errors import InputError
 from quantlab.numerics.arrays import AnyArray, Tensors
 
@@ -23,6 +25,14 @@ _ALGORITHMS: dict[str, Algorithm] = {
     "LegacyCalibration": "legacy",
     "EntropyCalibration": "entropy",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Fed:
+    """The element type and shape of an input where calibration runs."""
+
+    dtype: np.dtype[Any]
+    shape: Shape
 
 
 def handing_out(trt: Any, cache: CalibrationCache) -> Any:
@@ -57,7 +67,7 @@ def handing_out(trt: Any, cache: CalibrationCache) -> Any:
     return Handing()
 
 
-def calibrating(trt: Any, source: NativeCalibration, inputs: tuple[str, ...], device: Device) -> Any:
+def calibrating(trt: Any, source: NativeCalibration, inputs: Mapping[str, Fed], device: Device) -> Any:
     """Return TensorRT's own calibrator over batches for these inputs; afterwards its `written` is the cache and `dropped` what was left.
 
     The rows that do not fill the last batch are dropped: TensorRT calibrates at one shape.
@@ -66,9 +76,9 @@ def calibrating(trt: Any, source: NativeCalibration, inputs: tuple[str, ...], de
     class Calibrating(_based(trt, source.algorithm, source.quantile, source.cutoff)):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
-            self._batches = full_batches(source.batches, source.batch, inputs, self)
+            self._batches = full_batches(source.batches, source.batch, tuple(inputs), self)
             self._memory: dict[str, Memory] = {}
-            self.failure: Exception | None = None
+            self.failure: BaseException | None = None
 
         def get_batch_size(self) -> int:
             return source.batch
@@ -76,17 +86,18 @@ def calibrating(trt: Any, source: NativeCalibration, inputs: tuple[str, ...], de
         def get_batch(self, names: list[str]) -> list[int] | None:
             # An exception cannot cross TensorRT's C++; it is kept, and raised when the build has failed.
             try:
-                batch = next(self._batches, None)
+                ended = self.heard is not None and self.heard.raised is not None
+                batch = None if ended else next(self._batches, None)
                 self.asked += 1
                 return None if batch is None else [self._held(name, batch) for name in names]
-            except Exception as error:  # noqa: BLE001  (see above)
+            except BaseException as error:  # noqa: BLE001  (see above; Ctrl-C, too)
                 self.failure = error
                 return None
 
         def _held(self, name: str, batch: Tensors) -> int:
             if name not in batch:
                 raise InputError(f"The calibration data lack the input «{name}»; they have {sorted(batch)}.")
-            values = np.ascontiguousarray(batch[name])
+            values = fitting(name, batch[name], inputs[name])
             if name not in self._memory or self._memory[name].size < values.nbytes:
                 self._memory[name] = device.allocate(values.nbytes)
             device.upload(values, self._memory[name])
@@ -100,6 +111,27 @@ def calibrating(trt: Any, source: NativeCalibration, inputs: tuple[str, ...], de
             self.written = bytes(cache)
 
     return Calibrating()
+
+
+def fitting(name: str, values: AnyArray, fed: Fed) -> AnyArray:
+    """Return values as TensorRT reads them, which takes an address and asks nothing.
+
+    Raises
+    ------
+    InputError
+        For another shape than calibration runs at, or values that the input's element type cannot hold.
+    """
+    if values.shape != fed.shape:
+        raise InputError(
+            f"Calibration runs «{name}» at {list(fed.shape)}, and a batch of the data is {list(values.shape)}: give batches "
+            "of that shape (batch=, --calib-batch), or another calibration profile (--calib-shapes)"
+        )
+    if not np.can_cast(values.dtype, fed.dtype, "same_kind"):
+        raise InputError(f"Input «{name}» is {fed.dtype}, and the calibration data are {values.dtype}")
+    cast = np.ascontiguousarray(values, fed.dtype)
+    if values.dtype.kind in "iu" and (cast != values).any():
+        raise InputError(f"The calibration data of «{name}» hold integers beyond {fed.dtype}")
+    return cast.reshape(values.shape)
 
 
 def full_batches(
@@ -130,6 +162,7 @@ def _based(trt: Any, algorithm: Algorithm, quantile: float, cutoff: float) -> An
         def __init__(self) -> None:
             super().__init__()
             self.asked, self.dropped, self.written = 0, 0, b""
+            self.heard: Heard | None = None
 
         # The following four are Legacy's alone; the others never call them.
         def get_quantile(self) -> float:

@@ -42,6 +42,11 @@ FEATURES: tuple[Feature, ...] = get_args(Feature)
 TITLES: Mapping[str, str] = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}
 SHOWN = ("8.5", "8.6", "9.0", "10.0", "10.1", "10.8", "10.12", "11.0", "11.4")
 """The versions of `tensorrt` at which something changes."""
+RTX_GPUS = (
+    "TensorRT-RTX 1.7 builds plans anywhere, but runs them on GPUs of compute capability 8.0, 8.6, 8.9 and from 12.0 on: "
+    "for others, H100 and H200 (9.0) among them, build with TensorRT (--library tensorrt)."
+)
+"""As its runtime says where it refuses a GPU."""
 
 Version: TypeAlias = tuple[int, ...]
 _VERSION = re.compile(r"(\d+(?:\.\d+){1,4})(?:[.+]?[a-z]\w*)?")

@@ -8,6 +8,7 @@ from typing import Any
 from typing_extensions import Self
 
 from quantlab.calibration.provenance import DataIdentity
+from quantlab.engines.tensorrt.capabilities import TITLES
 from quantlab.errors import InputError
 
 VERSION = 1
@@ -99,7 +100,7 @@ class PlanCard:
             raise InputError(f"its fields differ from a plan card's: {', '.join(sorted(set(given) ^ names))}")
         try:
             return cls(**given | _converted(given))
-        except (TypeError, ValueError, AttributeError, KeyError) as error:
+        except (TypeError, ValueError, AttributeError, KeyError, OverflowError) as error:
             raise InputError(f"a field of the plan card is damaged: {error}") from error
 
 
@@ -119,6 +120,11 @@ def _converted(given: Mapping[str, Any]) -> dict[str, Any]:
     for name in texts:
         if not isinstance(given[name], str):
             raise TypeError(f"{name} is {json.dumps(given[name])[:40]}, not text")
+    for name in ("version_compatible", "hardware_compatible"):
+        if not isinstance(given[name], bool):
+            raise TypeError(f"{name} is {json.dumps(given[name])[:40]}, not true or false")
+    if given["library"] not in TITLES:
+        raise ValueError(f"library is {given['library'][:40]}, neither {' nor '.join(TITLES)}")
     return {
         "precision": tuple(str(p) for p in given["precision"]),
         "size": int(given["size"]),
@@ -127,8 +133,13 @@ def _converted(given: Mapping[str, Any]) -> dict[str, Any]:
         "plugins": tuple(str(p) for p in given["plugins"]),
         "chosen_on": tuple(DataIdentity.from_json(used) for used in given["chosen_on"]),
         "profiles": tuple(
-            {str(name): tuple(tuple(int(n) for n in shape) for shape in shapes) for name, shapes in profile.items()}
-            for profile in given["profiles"]
+            {str(name): _ends(shapes) for name, shapes in profile.items()} for profile in given["profiles"]
         ),
         "notes": tuple(str(note) for note in given["notes"]),
     }
+
+
+def _ends(shapes: Any) -> tuple[tuple[int, ...], ...]:
+    """Return smallest, best and largest shape."""
+    low, best, high = (tuple(int(n) for n in shape) for shape in shapes)
+    return low, best, high

@@ -150,11 +150,22 @@ def _made(builder: Any, profile: Profile, inputs: Mapping[str, Shape]) -> Any:
 
 
 def open_timing_cache(config: Any, path: str | None) -> None:
-    """Let a build use and add to the timings in a file; what another version or GPU timed is left aside."""
+    """Let a build use and add to the timings in a file; what another version or GPU timed is left aside.
+
+    Raises
+    ------
+    InputError
+        When the file cannot be read.
+    """
     if path is None:
         return
     source = Path(path)
-    stored = source.read_bytes() if source.is_file() else b""
+    if source.is_dir():
+        raise InputError(f"The timing cache '{path}' is a folder: give the name of a file.")
+    try:
+        stored = source.read_bytes() if source.exists() else b""
+    except OSError as error:
+        raise InputError(f"The timing cache '{path}' cannot be read: {error.strerror}.") from error
     cache = config.create_timing_cache(stored)
-    if not config.set_timing_cache(cache, False) and stored:
+    if cache is None or not config.set_timing_cache(cache, False):
         config.set_timing_cache(config.create_timing_cache(b""), False)

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Mapping
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ class Prepared:
     """A batch that lies on the device with every address set.
 
     `enqueue` runs it, again and again; `enqueue_on` does so on another stream, one that captures a CUDA graph for
-    instance. Valid until the thread's next `run`.
+    instance. Valid until the thread's next `run`, `prepare`, `inspect` or `profile`.
     """
 
     enqueue: Callable[[], None]
@@ -35,11 +35,10 @@ class Prepared:
     outputs: Mapping[str, DeviceArray]
 
 
-@dataclass(slots=True)
 class _Threads(threading.local):
-    """Each thread's own context, stream and buffers."""
+    """Each thread's own context, stream and buffers; slots, in a `threading.local`, would be shared by all threads."""
 
-    lane: Lane | None = field(default=None)
+    lane: Lane | None = None
 
 
 class TrtEngine:
@@ -151,6 +150,7 @@ class TrtEngine:
         """
         lane = self._lane()
         outputs = lane.bind(self._fitting(batch))
+        lane.device.wait()  # pinned arrays are copied while the caller goes on, and may change or go
         return Prepared(lane.enqueue, lane.enqueue_on, lane.device, {name: outputs[name] for name in self.outputs})
 
     def profile(self, batch: Tensors, *, rounds: int = 20) -> dict[str, float]:
@@ -212,16 +212,20 @@ class TrtEngine:
             return dict(check_batch(self.inputs, host))
         checked = check_batch({n: s for n, s in self.inputs.items() if n not in lying}, host)
         for name, value in lying.items():
-            _check_lying(self.inputs, name, value)
+            _check_lying(self.inputs, name, value, self._loaded.device.number)
         return {name: lying.get(name, checked.get(name)) for name in self.inputs}  # type: ignore[misc]
 
 
-def _check_lying(inputs: Mapping[str, TensorSpec], name: str, value: DeviceArray) -> None:
+def _check_lying(inputs: Mapping[str, TensorSpec], name: str, value: DeviceArray, device: int) -> None:
     spec = inputs.get(name)
     if spec is None or spec.dtype != value.dtype or len(spec.shape) != len(value.shape):
         expected = "; ".join(str(known) for known in inputs.values())
         raise InputError(
             f"Input «{name}» is {value.dtype}{list(value.shape)} on the GPU, but the plan wants {expected}."
+        )
+    if value.device != device:
+        raise InputError(
+            f"Input «{name}» lies on GPU {value.device}, but the plan runs on GPU {device}: copy it there."
         )
 
 

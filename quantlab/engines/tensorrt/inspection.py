@@ -9,7 +9,10 @@ from quantlab.engines.tensorrt.runtime import Library
 def layers_of(lib: Library, plan: bytes, options: BuildOptions) -> tuple[str, int | None]:
     """Return the engine inspector's JSON text and the bytes of scratch memory; empty and None if it cannot be loaded here."""
     trt = lib.module
-    runtime = trt.Runtime(lib.log.logger)
+    try:
+        runtime = trt.Runtime(lib.log.logger)
+    except TypeError:  # pybind11's word for a null pointer: TensorRT-RTX builds for GPUs that it does not run on
+        return "", None
     if options.version_compatible:
         runtime.engine_host_code_allowed = True
     engine = runtime.deserialize_cuda_engine(plan)

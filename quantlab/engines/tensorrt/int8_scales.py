@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from typing_extensions import Self
 
 from quantlab.calibration.provenance import DataIdentity
@@ -17,7 +18,7 @@ from quantlab.engines.tensorrt.build_options import (
     NativeCalibration,
     Profile,
 )
-from quantlab.engines.tensorrt.calibrators import calibrating, handing_out
+from quantlab.engines.tensorrt.calibrators import Fed, calibrating, handing_out
 from quantlab.engines.tensorrt.config import set_calibration_profile
 from quantlab.engines.tensorrt.network import Parsed, set_ranges
 from quantlab.engines.tensorrt.ranges import is_exact
@@ -66,20 +67,29 @@ class Int8Scales:
                 made = cls("dynamic ranges", _text_digest(text), sets, _about_ranges(missing, rough))
             case NativeCalibration():
                 made = cls(f"calibrated {int8.algorithm}", batches=int8.batches)
-                made.calibrator = calibrating(lib.module, int8, parsed.inputs, device or Device(options.device))
+                ran = options.calibration_profile or _at(profiles[0], int8.batch) if profiles else Profile({})
+                fed = _fed(lib.module, parsed, ran)
+                made.calibrator = calibrating(lib.module, int8, fed, device or Device(options.device))
                 if profiles:
-                    set_calibration_profile(config, parsed, options.calibration_profile or _at(profiles[0], int8.batch))
+                    set_calibration_profile(config, parsed, ran)
             case None:
                 return cls()
         if made.calibrator is not None:
             config.int8_calibrator = made.calibrator
         return made
 
+    def heed(self, heard: Heard) -> None:
+        """Let a calibration end where what was heard is to be raised, Ctrl-C for instance."""
+        if self.calibrator is not None:
+            self.calibrator.heard = heard
+
     def check(self, heard: Heard) -> None:
         """Raise what the calibrator met, and refuse a cache that TensorRT did not take."""
         failure = getattr(self.calibrator, "failure", None)
+        if failure is not None and not isinstance(failure, Exception):
+            raise failure  # Ctrl-C: what TensorRT made of the batches until then is no calibration
         if failure is not None:
-            raise InputError(f"The calibration failed: {failure}") from failure
+            raise InputError(f"The calibration failed: {str(failure).rstrip('.')}.") from failure
         if self.title.startswith("cache") and self.calibrator.asked:
             raise InputError(
                 f"TensorRT did not take the calibration cache and asked for data instead: {heard.first_error}. A cache belongs "
@@ -102,8 +112,15 @@ class Int8Scales:
 
 
 def _at(profile: Profile, batch: int) -> Profile:
-    """Return the profile at one batch size, within the profile's limits: where calibration runs."""
+    """Return the profile's best shapes at the calibration's batch size: where calibration runs."""
     return Profile.only({name: (batch, *best[1:]) for name, (_, best, _) in profile.shapes.items()})
+
+
+def _fed(trt: Any, parsed: Parsed, profile: Profile) -> dict[str, Fed]:
+    """Return what calibration reads of each input; an input that the profile does not name has fixed dimensions."""
+    tensors = [parsed.network.get_input(i) for i in range(parsed.network.num_inputs)]
+    best = {name: shapes[1] for name, shapes in profile.shapes.items()}
+    return {t.name: Fed(np.dtype(trt.nptype(t.dtype)), best.get(t.name, tuple(t.shape))) for t in tensors}
 
 
 def _about_ranges(missing: tuple[str, ...], rough: int) -> tuple[str, ...]:

@@ -15,6 +15,9 @@ from quantlab.engines.tensorrt.loaded import Loaded
 from quantlab.errors import InputError, MachineError
 from quantlab.numerics.arrays import AnyArray
 
+_ALIGNMENT = 256
+"""Of addresses that TensorRT takes; rows out of the middle of an array may lie elsewhere."""
+
 
 @dataclass(slots=True)
 class Lane:
@@ -26,7 +29,6 @@ class Lane:
     specs: Mapping[str, TensorSpec]
     _memory: dict[str, Memory] = field(default_factory=dict)
     _pinned: dict[str, AnyArray] = field(default_factory=dict)
-    _profile: int = 0
     _bound: dict[str, DeviceArray] = field(default_factory=dict)
 
     @classmethod
@@ -39,11 +41,7 @@ class Lane:
             When the GPU has not enough memory for it.
         """
         device = Device(loaded.device.number)
-        with loaded.lib.log.heard() as heard:
-            context = loaded.engine.create_execution_context()
-        if context is None:
-            raise MachineError(f"{loaded.lib.title} cannot open a context on {device.name}: {heard.first_error}.")
-        return cls(loaded, device, context, loaded.specs(inputs=False))
+        return cls(loaded, device, _opened(loaded, device), loaded.specs(inputs=False))
 
     def run(self, feeds: Mapping[str, AnyArray | DeviceArray], outputs: tuple[str, ...]) -> dict[str, DeviceArray]:
         """Run one batch; the outputs are valid once the stream has got there."""
@@ -121,10 +119,11 @@ class Lane:
                 self.enqueue()
                 self.device.wait()
         finally:
-            # A context keeps its profiler for good: it must not outlive this one, so the context goes too.
-            context = self.loaded.engine.create_execution_context()
-            self.context, self._profile = context, 0
+            # A context keeps its profiler for good and must not outlive it, so it goes first; and before the next one
+            # comes, as 8.5 lends a profile to one context at a time.
+            self.context = None
             del kept
+            self.context = _opened(self.loaded, self.device)
         return {layer: float(np.median(found)) for layer, found in times.items()}
 
     def _choose_profile(self, shapes: Mapping[str, Shape]) -> None:
@@ -138,15 +137,22 @@ class Lane:
             )
         best = [i for i in fitting if profiles[i].best_for(shapes)]
         wanted = (best or fitting or [0])[0]
-        if wanted != self._profile:
-            self.context.set_optimization_profile_async(wanted, self.device.handle)
-            self._profile = wanted
+        if profiles and wanted != self.context.active_optimization_profile:  # up to 8.6, a second context has none yet
+            with self.loaded.lib.log.heard() as heard:
+                chosen = self.context.set_optimization_profile_async(wanted, self.device.handle)
+            if not chosen:  # on 8.5 another thread's context may have it
+                raise InputError(
+                    f"{self.loaded.lib.title} cannot run the plan's profile {wanted}: {heard.first_error}."
+                )
 
     def _placed(self, name: str, value: AnyArray | DeviceArray) -> DeviceArray:
-        if isinstance(value, DeviceArray):
+        if isinstance(value, DeviceArray) and value.pointer % _ALIGNMENT == 0:
             return value
         memory = self._sized(name, value.nbytes)
-        self.device.upload(value, memory)
+        if isinstance(value, DeviceArray):
+            self.device.copy(value.pointer, memory.pointer, value.nbytes)
+        else:
+            self.device.upload(value, memory)
         return DeviceArray(memory.pointer, tuple(value.shape), value.dtype, self.device.number, memory)
 
     def _room(self, name: str, spec: TensorSpec) -> DeviceArray:
@@ -162,6 +168,14 @@ class Lane:
         if have is None or have.size < size:
             self._memory[name] = have = self.device.allocate(size)
         return have
+
+
+def _opened(loaded: Loaded, device: Device) -> Any:
+    with loaded.lib.log.heard() as heard:
+        context = loaded.engine.create_execution_context()
+    if context is None:
+        raise MachineError(f"{loaded.lib.title} cannot open a context on {device.name}: {heard.first_error}.")
+    return context
 
 
 def _taken(profiles: Any) -> str:

@@ -9,6 +9,7 @@ from typing_extensions import Self
 from quantlab.engines.cuda.memory import Device, devices
 from quantlab.engines.engine import TensorSpec
 from quantlab.engines.tensorrt.build_options import Profile
+from quantlab.engines.tensorrt.capabilities import RTX_GPUS, parse_version
 from quantlab.engines.tensorrt.card import PlanCard
 from quantlab.engines.tensorrt.inspection import inspected
 from quantlab.engines.tensorrt.network import load_plugins
@@ -50,7 +51,7 @@ class Loaded:
         InputError
             When TensorRT cannot load it.
         """
-        lib = library(plan.card.library if plan.card.library in ("tensorrt", "tensorrt_rtx") else None)  # type: ignore[arg-type]
+        lib = library(plan.card.library)  # type: ignore[arg-type]
         if not devices():
             raise MachineError(
                 f"{lib.title} builds plans here, but running one needs an NVIDIA GPU and its driver. "
@@ -63,12 +64,16 @@ class Loaded:
             try:
                 runtime = lib.module.Runtime(lib.log.logger)
             except TypeError as error:  # pybind11's word for a null pointer
-                raise MachineError(f"{lib.title} cannot run on {gpu.name}: {heard.first_error}.") from error
+                raise MachineError(
+                    f"{lib.title} cannot run on {gpu.name}: {heard.first_error}.{_advice(lib)}"
+                ) from error
             if plan.card.version_compatible:
                 runtime.engine_host_code_allowed = True
             engine = runtime.deserialize_cuda_engine(plan.data)
         if engine is None:
-            raise InputError(f"{lib.title} cannot load the plan of «{plan.card.model_name}»: {heard.first_error}.")
+            raise InputError(
+                f"{lib.title} cannot load the plan of «{plan.card.model_name}»: {heard.first_error}.{_advice(lib)}"
+            )
         return cls(lib, runtime, engine, gpu, tuple(Profile(dict(p)) for p in plan.card.profiles))  # type: ignore[arg-type]
 
     def specs(self, *, inputs: bool) -> dict[str, TensorSpec]:
@@ -98,6 +103,10 @@ class Loaded:
         return inspected(self.lib.module, self.engine, context)
 
 
+def _advice(lib: Library) -> str:
+    return f" {RTX_GPUS}" if lib.name == "tensorrt_rtx" else ""
+
+
 def check_fits(card: PlanCard, version: str, device: str, capability: str) -> None:
     """Refuse a plan that is for another TensorRT or another GPU: TensorRT would fail late, or run it badly.
 
@@ -106,6 +115,11 @@ def check_fits(card: PlanCard, version: str, device: str, capability: str) -> No
     StaleError
         With what to do.
     """
+    if card.version_compatible and parse_version(version) < parse_version(card.version):
+        raise StaleError(
+            f"The plan was built by {card.library} {card.version}, and here is {version}: a version-compatible plan runs on "
+            "its own version and on later ones. Build it again here."
+        )
     if card.version != version and not card.version_compatible:
         raise StaleError(
             f"The plan was built by {card.library} {card.version}, and here is {version}: a plan belongs to the version that "

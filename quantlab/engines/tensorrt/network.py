@@ -43,11 +43,23 @@ class Parsed:
 
 def qdq_precisions(proto: onnx.ModelProto) -> frozenset[str]:
     """Return the integer and small float types that a model's Q/DQ nodes use: int8, fp8, int4; none without Q/DQ."""
-    types = {tensor.name: tensor.data_type for tensor in proto.graph.initializer}
+    types = {tensor.name: tensor.data_type for tensor in proto.graph.initializer} | _constants(proto)
     nodes = [node for node in proto.graph.node if node.op_type in _QDQ]
     used = {types[name] for node in nodes for name in (node.input[0], *node.input[2:3]) if name in types}
+    used |= {a.i for node in nodes for a in node.attribute if a.name == "output_dtype"}
     found = {_PRECISIONS[kind] for kind in used if kind in _PRECISIONS}
     return frozenset(found or ({"int8"} if nodes else ()))
+
+
+def _constants(proto: onnx.ModelProto) -> dict[str, int]:
+    """Return the types of what Constant nodes put out as tensors: exporters write zero points so."""
+    return {
+        node.output[0]: attribute.t.data_type
+        for node in proto.graph.node
+        if node.op_type == "Constant"
+        for attribute in node.attribute
+        if attribute.name == "value"
+    }
 
 
 def has_qdq(proto: onnx.ModelProto) -> bool:

@@ -38,6 +38,10 @@ class Plan:
     layers: str = ""
     cache: str = ""
 
+    def save(self, path: StrPath) -> None:
+        """Write the plan, its card and what the inspector says of it; see `write_plan`."""
+        write_plan(path, self)
+
     def _repr_html_(self) -> str:
         from html import escape
 
@@ -103,7 +107,10 @@ def read_plan(path: StrPath) -> Plan:
             f"'{source}' has no card '{beside.name}' beside it, so nothing says which TensorRT, GPU and model it is for: "
             "build it with `quantlab build`, and copy both files."
         )
-    card = PlanCard.from_json(_document(beside))
+    try:
+        card = PlanCard.from_json(_document(beside))
+    except InputError as error:
+        raise InputError(f"'{beside}' is no card of a plan: {str(error).rstrip('.')}. Build the plan again.") from error
     data = source.read_bytes()
     if digest_of(data) != card.digest:
         raise StaleError(f"'{source}' is not the plan that '{beside.name}' was written for: build it again.")
@@ -114,7 +121,7 @@ def read_plan(path: StrPath) -> Plan:
 def _document(path: Path) -> Any:
     try:
         if path.stat().st_size > LARGEST_CARD:
-            raise InputError(f"'{path}' is too large for a plan's card.")
+            raise InputError("it is too large")
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"'{path}' cannot be read as a plan's card: {error}.") from error
+        raise InputError(f"it cannot be read: {error}") from error

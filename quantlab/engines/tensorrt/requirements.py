@@ -11,6 +11,7 @@ def features_of(options: BuildOptions, int8: Int8Source | None, *, explicit: boo
     """Return what a build asks for; `explicit` tells whether the model has Q/DQ."""
     precision = options.precision
     asked: dict[Feature, bool] = {
+        "named I/O": True,
         "calibration cache": isinstance(int8, FromCache),
         "dynamic ranges": isinstance(int8, FromRanges),
         "calibrators": isinstance(int8, NativeCalibration),
@@ -59,6 +60,11 @@ def check_requirements(
             else "a calibration cache, a scale table, TensorRT's own calibration, or "
         )
         raise UsageError(f"INT8 needs scales: {others}a Q/DQ model as `quantlab quantize` writes it.")
+    small = [p for p in options.precision if p in ("fp8", "int4")]
+    if small and not explicit:
+        raise UsageError(
+            f"{small[0].upper()} comes from Q/DQ nodes alone, and the model has none: leave {small[0]} out."
+        )
     if options.dla is not None and not _entropy2(int8):
         raise UsageError(
             "A DLA takes the scales of entropy2 only, as NVIDIA says of its calibrator: calibrate with entropy2, or write the "

@@ -57,7 +57,7 @@ class Log:
     """What a TensorRT logs, handed to whoever listens; a library has one, as TensorRT keeps the first it is given."""
 
     def __init__(self, module: Any) -> None:
-        self._listeners: list[Listener] = []
+        self._listeners: list[Heard] = []
         self._lock = threading.Lock()
         self.logger = _logger(module, self._hear)
 
@@ -69,7 +69,10 @@ class Log:
 
     @contextmanager
     def heard(self, listener: Listener | None = None) -> Iterator["Heard"]:
-        """Collect errors and warnings for a while; `listener` is told everything, verbose lines too."""
+        """Collect errors and warnings for a while; `listener` is told everything, verbose lines too.
+
+        What it raises, or Ctrl-C meets, while TensorRT calls is raised at the end.
+        """
         heard = Heard(listener)
         with self._lock:
             self._listeners.append(heard)
@@ -78,6 +81,8 @@ class Log:
         finally:
             with self._lock:
                 self._listeners.remove(heard)
+            if heard.raised is not None:
+                raise heard.raised
 
 
 class Heard:
@@ -86,6 +91,7 @@ class Heard:
     def __init__(self, listener: Listener | None) -> None:
         self.errors: list[str] = []
         self.warnings: list[str] = []
+        self.raised: BaseException | None = None
         self._listener = listener
 
     def __call__(self, severity: Severity, text: str) -> None:
@@ -94,8 +100,11 @@ class Heard:
             self.errors.append(text)
         elif severity == "warning" and text not in self.warnings:
             self.warnings.append(text)
-        if self._listener is not None:
-            self._listener(severity, text)
+        try:
+            if self._listener is not None:
+                self._listener(severity, text)
+        except BaseException as error:  # noqa: BLE001  TensorRT's bindings print it and go on: it is raised afterwards
+            self.raised = self.raised or error
 
     @property
     def first_error(self) -> str:
@@ -139,7 +148,7 @@ def library(name: LibraryName | None = None) -> Library:
 def _reason_against(name: LibraryName) -> str | None:
     try:
         _loaded(name)
-    except (ImportError, OSError) as error:
+    except (ImportError, OSError, AttributeError) as error:  # a folder of that name imports too, and holds nothing
         return str(error)
     return None
 

@@ -99,7 +99,7 @@ def mean_power(engine: TrtEngine, batch: Tensors, *, seconds: float = 2.0) -> Po
         When NVML cannot be reached, or the GPU counts no energy.
     """
     launch, device = _launcher(engine, batch, graph=True)
-    energy = _energy(device.number)
+    energy = _energy(str(device.core.pci_bus_id))
     rows = next(iter(batch.values())).shape[0]
     _loop(launch, device, 0.5)
     before, start = energy(), perf_counter()
@@ -139,13 +139,16 @@ def _event(device: Any) -> Any:
     return device.core.create_event(EventOptions(timing_enabled=True))
 
 
-def _energy(number: int) -> Callable[[], float]:
-    """Return a function that tells the joules that the GPU has used since its driver was loaded."""
+def _energy(bus: str) -> Callable[[], float]:
+    """Return a function that tells the joules that a GPU has used since its driver was loaded.
+
+    The GPU is named by its place on the bus: NVML's numbers are not CUDA's, which CUDA_VISIBLE_DEVICES shifts.
+    """
     try:
         import pynvml
 
         pynvml.nvmlInit()
-        handle = pynvml.nvmlDeviceGetHandleByIndex(number)
+        handle = pynvml.nvmlDeviceGetHandleByPciBusId(bus)
         pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)
     except Exception as error:  # pynvml's errors share no base class with a missing package's
         raise MachineError(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from quantlab.engines.tensorrt.build_options import BuildOptions, NativeCalibration, Profile
+from quantlab.engines.tensorrt.build_options import BuildOptions, NativeCalibration, Profile, default_profiles
 from quantlab.errors import UsageError
 
 
@@ -22,10 +22,25 @@ def test_a_profile_of_one_shape_takes_only_that() -> None:
     assert not profile.takes({"x": (7, 3)})
 
 
-@pytest.mark.parametrize("shapes", [((2,), (1,), (3,)), ((1,), (3,), (2,)), ((1,), (1, 1), (1,)), ((-1,), (1,), (1,))])
+@pytest.mark.parametrize(
+    "shapes",
+    [((2,), (1,), (3,)), ((1,), (3,), (2,)), ((1,), (1, 1), (1,)), ((-1,), (1,), (1,)), ((1,), (1,), (2**31,))],
+)
 def test_a_profile_that_does_not_rise_is_refused(shapes: tuple[tuple[int, ...], ...]) -> None:
     with pytest.raises(UsageError, match="have one rank and rise in every dimension"):
         Profile({"x": shapes})  # type: ignore[dict-item]
+
+
+def test_what_a_profile_does_not_name_is_no_matter_to_it() -> None:
+    profile = Profile.only({"x": (8, 3)})
+    assert profile.takes({"x": (8, 3), "mask": (5,)})
+    assert profile.best_for({"x": (8, 3), "mask": (5,)})
+
+
+def test_a_free_batch_of_every_input_runs_from_1_to_32() -> None:
+    (profile,) = default_profiles({"x": (-1, 3), "ids": (-1,)})
+    assert profile.shapes == {"x": ((1, 3), (32, 3), (32, 3)), "ids": ((1,), (32,), (32,))}
+    assert default_profiles({}) == ()
 
 
 @pytest.mark.parametrize(
@@ -34,7 +49,8 @@ def test_a_profile_that_does_not_rise_is_refused(shapes: tuple[tuple[int, ...], 
         ({"precision": ("int9",)}, "«int9» is none of them"),
         ({"layers": {"conv*": "int4"}}, "not «int4»"),
         ({"level": 6}, "lies in 0 … 5, not 6"),
-        ({"workspace": -1}, "a number of bytes, not -1"),
+        ({"workspace": -1}, r"a number of bytes below 2\*\*63, not -1"),
+        ({"workspace": 2**63}, "not 9223372036854775808"),
         ({"gpu_fallback": True}, "name the core too"),
     ],
 )

@@ -3,11 +3,14 @@
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from quantlab.data.batch import UNNAMED, Batch
-from quantlab.engines.tensorrt.calibrators import full_batches
+from quantlab.engines.tensorrt.calibrators import Fed, fitting, full_batches
+from quantlab.errors import InputError
+from quantlab.numerics.arrays import AnyArray
 
 
 @given(st.lists(st.integers(1, 7), max_size=8), st.integers(1, 9))
@@ -26,3 +29,26 @@ def test_images_without_a_name_are_the_only_input() -> None:
     batch = Batch({UNNAMED: np.zeros((4, 3), np.float32)})
     (found,) = full_batches([batch], 4, ("input",), SimpleNamespace())
     assert set(found) == {"input"}
+
+
+def test_values_are_handed_over_in_the_inputs_own_type() -> None:
+    values = np.arange(6.0).reshape(2, 3)
+    found = fitting("x", values.T, Fed(np.dtype(np.float32), (3, 2)))
+    assert (found.dtype, found.shape, found.flags.c_contiguous) == (np.dtype(np.float32), (3, 2), True)
+    assert (found == values.T).all()
+    tokens = fitting("ids", np.array([[7, 8]]), Fed(np.dtype(np.int32), (1, 2)))
+    assert tokens.dtype == np.int32
+    assert tokens.tolist() == [[7, 8]]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.zeros((4, 3), np.float32), r"runs «x» at \[2, 3\], and a batch of the data is \[4, 3\].*--calib-batch"),
+        (np.zeros((2, 3), np.float32), "«x» is int32, and the calibration data are float32"),
+        (np.full((2, 3), 2**40), "«x» hold integers beyond int32"),
+    ],
+)
+def test_values_that_tensorrt_would_misread_are_refused(values: AnyArray, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        fitting("x", values, Fed(np.dtype(np.int32), (2, 3)))

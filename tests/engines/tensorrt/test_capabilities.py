@@ -8,7 +8,7 @@ import pytest
 import tensorrt_rtx
 
 from quantlab.calibration.trt_cache import CalibrationCache
-from quantlab.engines.tensorrt.build_options import BuildOptions, FromCache, NativeCalibration
+from quantlab.engines.tensorrt.build_options import BuildOptions, FromCache, NativeCalibration, Precision
 from quantlab.engines.tensorrt.capabilities import (
     FEATURES,
     TABLE,
@@ -172,9 +172,9 @@ def test_a_build_needs_what_its_options_ask_for() -> None:
     options = BuildOptions(precision=("int8", "bf16"), level=4, layers={"a": "fp16"}, dla=0, strip=True)
     found = features_of(options, CACHE, explicit=False)
     assert found == (
-        "calibration cache", "bf16", "precision constraints", "weak typing", "optimization level", "stripped plans", "DLA"
+        "named I/O", "calibration cache", "bf16", "precision constraints", "weak typing", "optimization level", "stripped plans", "DLA"
     )  # fmt: skip
-    assert features_of(BuildOptions(), None, explicit=False) == ()
+    assert features_of(BuildOptions(), None, explicit=False) == ("named I/O",)
 
 
 def _check(options: BuildOptions, int8: FromCache | NativeCalibration | None, *, explicit: bool, version: str) -> None:
@@ -189,6 +189,19 @@ def test_int8_without_scales_is_refused_for_any_version() -> None:
         _check(options, None, explicit=False, version="10.3")
     with pytest.raises(UsageError, match="INT8 needs scales: a Q/DQ model"):
         _check(options, None, explicit=False, version="11.0")
+
+
+@pytest.mark.parametrize("precision", ["fp8", "int4"])
+def test_small_types_without_q_dq_are_refused(precision: Precision) -> None:
+    options = BuildOptions(precision=(precision,))
+    _check(options, None, explicit=True, version="10.3")
+    with pytest.raises(UsageError, match=f"{precision.upper()} comes from Q/DQ nodes alone"):
+        _check(options, None, explicit=False, version="10.3")
+
+
+def test_a_tensorrt_without_tensors_by_name_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"TensorRT 8\.4 has no tensors by name .*: use TensorRT 8\.5 or later"):
+        _check(BuildOptions(), None, explicit=False, version="8.4")
 
 
 def test_scales_beside_q_dq_are_refused() -> None:

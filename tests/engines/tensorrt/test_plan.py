@@ -70,6 +70,10 @@ def test_another_plan_under_the_same_name_is_refused(tmp_path: Path) -> None:
         ({"size": "many"}, "damaged"),
         ({"profiles": 7}, "damaged"),
         ({"profiles": [{"input": [["x"]]}]}, "damaged"),
+        ({"profiles": [{"input": [[1], [2]]}]}, "damaged"),
+        ({"size": float("inf")}, "damaged"),
+        ({"library": "jax"}, "library is jax, neither tensorrt nor tensorrt_rtx"),
+        ({"version_compatible": "no"}, 'version_compatible is "no", not true or false'),
         ({"surplus": 1}, "fields differ from a plan card's: surplus"),
         ({"chosen_on": [{"name": 1}]}, "data identity"),
     ],
@@ -85,7 +89,9 @@ def test_a_damaged_card_is_refused_in_a_sentence(tmp_path: Path, change: dict[st
 def test_a_card_that_is_no_json_is_refused(tmp_path: Path) -> None:
     write_plan(tmp_path / "m.plan", Plan(DATA, CARD))
     card_path(tmp_path / "m.plan").write_text("[" * 100_000)
-    with pytest.raises(InputError, match="cannot be read as a plan's card"):
+    with pytest.raises(
+        InputError, match=r"m\.plan\.json' is no card of a plan: it cannot be read: .* Build the plan again"
+    ):
         read_plan(tmp_path / "m.plan")
 
 
@@ -102,3 +108,10 @@ def test_a_plan_of_another_gpu_is_refused() -> None:
 def test_a_compatible_plan_runs_elsewhere() -> None:
     anywhere = replace(CARD, version_compatible=True, hardware_compatible=True)
     check_fits(anywhere, "10.3.0", "NVIDIA A100", "8.0")
+
+
+def test_a_version_compatible_plan_runs_on_later_versions_alone() -> None:
+    later = replace(CARD, version_compatible=True)
+    check_fits(later, "8.6.1", "NVIDIA H200", "9.0")
+    with pytest.raises(StaleError, match=r"built by tensorrt 8\.6\.1, and here is 8\.5\.3: .* later ones"):
+        check_fits(later, "8.5.3", "NVIDIA H200", "9.0")
