@@ -91,3 +91,53 @@ def test_the_table_of_accuracy_is_what_was_measured() -> None:
         assert float(row[1]) == pytest.approx(found[f"{name}: agreement with FP32's argmax"])
         assert float(row[2]) == pytest.approx(found[f"{name}: logit SQNR"])
     assert float(rows[1][3]) == pytest.approx(found["ort, squared-error: FP32's time / INT8's"], abs=0.051)
+
+
+def test_the_table_of_tensorrt_is_what_was_measured() -> None:
+    record = json.loads((ROOT / "reports" / "gpu" / "lite0.json").read_text(encoding="utf-8"))
+    found = {row["name"]: row for row in record["tables"]["all"]}
+    names = (
+        "fp32",
+        "tf32",
+        "fp16",
+        "native_entropy2",
+        "native_minmax",
+        "native_legacy",
+        "cache",
+        "qdq_head_int8",
+        "qdq_chosen",
+    )
+    for row, name in zip(table("gpu"), names, strict=True):
+        measured = found[name]
+        assert float(row[1]) == pytest.approx(measured["agreement"], abs=5e-5)
+        assert float(row[2]) == pytest.approx(measured["sqnr_db"], abs=0.051)
+        times = [measured[f"ms b{size} graph"] for size in (1, 32, 128)]
+        assert [float(cell) for cell in row[3].split(" / ")] == [pytest.approx(value, abs=5e-4) for value in times]
+        assert float(row[4]) == pytest.approx(1000 * measured["joules_per_sample"], abs=0.051)
+
+
+def test_the_time_of_collecting_on_a_gpu_is_what_was_measured() -> None:
+    record = json.loads((ROOT / "reports" / "gpu" / "collecting.json").read_text(encoding="utf-8"))
+    assert (
+        f"{record['tensors']} tensors of {record['images']} images there takes {record['collect_seconds']:.2f} s"
+        in README
+    )
+    assert record["differ_from_cpu_count"] == []
+
+
+def test_the_commands_for_a_gpu_work_as_far_as_a_machine_without_one_goes(project: Path) -> None:
+    from quantlab.cli.app import app
+
+    steps = next(block for block in blocks("sh") if "quantlab collect" in block)
+    for line in steps.strip().splitlines()[:4]:
+        CliRunner().invoke(app, shlex.split(line)[1:], catch_exceptions=False)
+    lines = next(block for block in blocks("sh") if "quantlab build" in block).strip().splitlines()
+    (emitting,) = (line for line in lines if "--emit" in line)
+    done = CliRunner().invoke(app, shlex.split(emitting, comments=True)[1:], catch_exceptions=False)
+    assert done.exit_code == 0
+    assert "trtexec" in done.output
+    (qdq,) = (line for line in lines if "run/model.int8.onnx" in line)
+    rtx = [*shlex.split(qdq, comments=True)[1:], "--library", "tensorrt_rtx"]
+    done = CliRunner().invoke(app, rtx, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert (project / "run" / "qdq.plan").stat().st_size > 10_000

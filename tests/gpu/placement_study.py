@@ -72,7 +72,16 @@ def _measured(bench: Bench, name: str, made: Made | None, *, rehearsal: bool, ro
     times = {f"b{t.batch}{' graph' if t.graph else ''}": t.median_ms for t in cost.times}
     seconds = time.perf_counter() - began
     pairs = 0 if made is None else _pairs(onnx.load(f"{place}.onnx"))
-    document = {"variant": name, "milliseconds": times, "bytes": cost.model_bytes, "seconds": seconds, "qdq": pairs}
+    card = engine.plan.card if isinstance(engine, TrtEngine) else None
+    ran = {"device": card.device, "version": f"{card.library} {card.version}"} if card else {"device": engine.backend}
+    document = {
+        "variant": name,
+        **ran,
+        "milliseconds": times,
+        "bytes": cost.model_bytes,
+        "seconds": seconds,
+        "qdq": pairs,
+    }
     write(Path(f"{place}.json"), json.dumps(document, indent=1))
     say(f"{name}: {', '.join(f'{key} {value:.4f}' for key, value in times.items())} ms ({seconds:.0f} s)")
 

@@ -95,7 +95,7 @@ def _summed(folder: Path, subject: Subject, found: Mapping[str, Mapping[str, Any
     document = {
         "command": command,
         "measured": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
-        "device": _device(),
+        "device": _device(found),
         "versions": {key: value for part in found.values() for key, value in part["versions"].items()},
         "tables": {kind: lineup.rows() for kind, lineup in sets.items()},
         "checks": [asdict(check) for check in results],
@@ -135,10 +135,11 @@ def _ratios(one: Entry, other: Entry, limit: float, *, largest: bool) -> Iterato
                 yield Check(f"time of {one.name} / {other.name}, b{size}, {how}", ratio, limit, ratio <= limit)
 
 
-def _device() -> str:
+def _device(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the GPU that the plans were built for, with its driver where this machine has it."""
     query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
     if shutil.which(query[0]) is None:
-        return "no GPU"
+        return ", ".join(sorted({part["card"]["device"] for part in found.values() if part["card"]})) or "no GPU"
     return subprocess.run(query, capture_output=True, text=True, check=False).stdout.strip()
 
 

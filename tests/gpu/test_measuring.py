@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
+import importlib.util
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,13 +15,17 @@ import pytest
 from quantlab.comparison.cost import BatchTime, Cost
 from quantlab.comparison.lineup import Entry, Lineup, lineup
 from quantlab.comparison.tasks import TopK
+from quantlab.engines.cuda.memory import devices
 from tests.comparison.networks import Network, samples
+from tests.gpu.__main__ import steps
 from tests.gpu.logits import read_logits, write_logits
 from tests.gpu.placement_study import VARIANTS, _no_images, _pairs
 from tests.gpu.prepare import main as prepare
 from tests.gpu.subjects import LITE0, YOLO, Images, at_batch, surest_classes
 from tests.gpu.summary import checks
 from tests.gpu.variants import Bench, names
+
+ROOT = Path(__file__).parents[2]
 
 
 def table(**milliseconds: float) -> Lineup:
@@ -129,3 +137,26 @@ def test_each_placement_differs_from_ours(bench: Bench) -> None:
     assert _pairs(made["own_pair"]) == _pairs(made["ours"]) + residuals
     assert _pairs(made["head_int8"]) > _pairs(made["ours"])
     assert _pairs(made["weights_qdq"]) > _pairs(made["ours"])
+
+
+def test_one_command_names_every_step(tmp_path: Path) -> None:
+    asked = argparse.Namespace(
+        models=tmp_path, images=tmp_path, tables=tmp_path, out=tmp_path, plugin=Path("libhswish.so"), scales=None
+    )
+    modules = [step.arguments[0] for step in steps(asked)]
+    assert modules.count("tests.gpu.measure") == 2
+    for module in modules:
+        assert module == "pytest" or importlib.util.find_spec(module) is not None
+    without = argparse.Namespace(**vars(asked) | {"plugin": None})
+    assert [step.name for step in steps(asked) if step not in steps(without)] == ["plugin"]
+
+
+def test_one_command_says_that_there_is_no_gpu(tmp_path: Path) -> None:
+    if devices():
+        return
+    arguments = [f for name in ("models", "images", "tables", "out") for f in (f"--{name}", str(tmp_path))]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.gpu", *arguments], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert done.returncode == 1
+    assert "no NVIDIA GPU" in done.stderr
