@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any
 
-from quantlab.calibration.provenance import Provenance
+from quantlab.calibration.provenance import Provenance, check_made_for
 from quantlab.calibration.scale_table import Scale, ScaleTable
 from quantlab.engines.opening import refuse_nothing
-from quantlab.errors import StaleError, UsageError
+from quantlab.errors import UsageError
 from quantlab.graph.metadata import chosen_on, provenance_of
 from quantlab.graph.model import Model, load_model
 from quantlab.graph.normalise import normalise
@@ -115,12 +115,7 @@ def check_model(provenance: Provenance | None, model: Model) -> None:
     StaleError
         When the digests differ.
     """
-    if provenance is not None and provenance.model != model.digest:
-        name = model.path.name if model.path else "the model"
-        raise StaleError(
-            f"The scales were made for «{provenance.model_name}» ({provenance.model[:19]}…), but {name} is "
-            f"{model.digest[:19]}…: the model has changed, so collect and calibrate again."
-        )
+    check_made_for(provenance, model.digest, model.path.name if model.path else "the model")
 
 
 def _renamed(table: ScaleTable, aliases: Mapping[str, str]) -> ScaleTable:

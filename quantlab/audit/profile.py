@@ -51,9 +51,12 @@ def checked_profile(profile: Mapping[str, float]) -> dict[str, float]:
 
 
 def profile_number(times: Mapping[str, float]) -> int | None:
-    """Return the optimization profile that most of the timed layers are of; None without times."""
+    """Return the optimization profile that was timed, the first of several; None without times.
+
+    One that has half as many layers as another, or fewer, does not count: it has lent them to that one.
+    """
     numbers = Counter(without_profile(name)[1] for name in times)
-    return max(sorted(numbers), key=numbers.__getitem__) if numbers else None
+    return min((n for n, count in numbers.items() if 2 * count > max(numbers.values())), default=None)
 
 
 def times_of(times: Mapping[str, float], number: int) -> dict[str, float]:

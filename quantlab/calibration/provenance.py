@@ -9,7 +9,7 @@ from typing import Any
 
 from typing_extensions import Self
 
-from quantlab.errors import InputError
+from quantlab.errors import InputError, StaleError
 
 SKETCH = 16_384
 """Sample hashes that an identity keeps at most: all of a set of no more samples."""
@@ -184,6 +184,21 @@ class Provenance:
             chosen_on=tuple(DataIdentity.from_json(data) for data in _typed(found, "chosen_on", list)),
             versions=versions,
             grid=_text(found, "grid"),
+        )
+
+
+def check_made_for(provenance: Provenance | None, model: str, name: str) -> None:
+    """Refuse what was made for another model than the one of this digest; `name` is what to call it.
+
+    Raises
+    ------
+    StaleError
+        When the digests differ.
+    """
+    if provenance is not None and provenance.model != model:
+        raise StaleError(
+            f"The scales were made for «{provenance.model_name}» ({provenance.model[:19]}…), but {name} is "
+            f"{model[:19]}…: the model has changed, so collect and calibrate again."
         )
 
 

@@ -219,6 +219,7 @@ def _timed(what: "Building", plan: "Plan") -> dict[str, float]:
 
 
 def _show(out: Output, made: "Made", plan: "Plan", times: dict[str, float] | None) -> None:
+    from quantlab.audit.inspector import without_profile
     from quantlab.jobs.layer_times import times_path
     from quantlab.jobs.sizes import shown_bytes
 
@@ -241,7 +242,9 @@ def _show(out: Output, made: "Made", plan: "Plan", times: dict[str, float] | Non
         ],
     )
     if times is not None:
-        out.say(f"{times_path(made.path)} written: {sum(times.values()):.4g} ms in {len(times)} layers.")
+        first = [time for layer, time in times.items() if not without_profile(layer)[1]]
+        of = "" if len(first) == len(times) else " of the first profile"
+        out.say(f"{times_path(made.path)} written: {sum(first):.4g} ms in {len(first)} layers{of}.")
     out.result(
         {
             "output": made.path,

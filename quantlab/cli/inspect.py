@@ -74,6 +74,7 @@ def _plan(
     quiet: options.Quiet = False,
 ) -> None:
     from quantlab.audit.difference import difference
+    from quantlab.builder import check_model
     from quantlab.errors import UsageError
     from quantlab.graph.model import load_model
     from quantlab.jobs.quantizing import read_scales
@@ -82,8 +83,17 @@ def _plan(
         raise UsageError("--against-profile times the engine of --against, which is not given.")
     loaded = None if model is None else load_model(model)
     table = None if scales is None else read_scales(scales, loaded)
-    audit = _audited(file, profile, loaded, table, optimization_profile)
-    other = None if against is None else _audited(against, against_profile, loaded, None, optimization_profile)
+    if table is not None and loaded is not None:
+        check_model(table.provenance, loaded)
+    number = optimization_profile
+    audit = _audited(file, profile, loaded, table, number)
+    other = None if against is None else _audited(against, against_profile, loaded, None, number)
+    if other is not None and against is not None and number is None and audit.profile != other.profile:
+        # Both at the profile that is timed, or their layers would be of different shapes.
+        if audit.milliseconds is None and other.milliseconds is not None:
+            audit = _audited(file, profile, loaded, table, other.profile)
+        else:
+            other = _audited(against, against_profile, loaded, None, audit.profile)
     out = Output(as_json, quiet)
     _show(out, file, audit)
     found = None if other is None else difference(audit, other)
@@ -110,6 +120,7 @@ def _audited(
 ) -> Audit:
     from quantlab.audit.audit import audit_engine
     from quantlab.audit.profile import parse_profile
+    from quantlab.engines.tensorrt.plan import check_layers
     from quantlab.errors import InputError, StaleError, UsageError
 
     report = _report(file)
@@ -118,6 +129,8 @@ def _audited(
         profile = beside
     given = None if profile is None else _text(profile, "a profile")
     text = _text(report, "a report of TensorRT's engine inspector")
+    if report != file:
+        check_layers(file, report, text)
     read = profile
     try:
         times = None if given is None else parse_profile(given)
@@ -140,7 +153,8 @@ def _report(file: Path) -> Path:
     if found is None:
         raise InputError(
             f"'{file}' is a plan, which only its own TensorRT can read, and there is no '{names[0]}' beside it. "
-            "`quantlab build` writes one; trtexec does with --profilingVerbosity=detailed --exportLayerInfo=FILE."
+            "`quantlab build` writes one on a machine with a GPU, as only a loaded plan tells its layers; trtexec does with "
+            "--profilingVerbosity=detailed --exportLayerInfo=FILE."
         )
     return found
 

@@ -12,7 +12,10 @@ from quantlab.errors import InputError
 from quantlab.numerics.arrays import AnyArray, Tensors
 
 LARGEST_BATCH = 4
-"""Larger batches measured no faster on a CPU, and take memory in proportion; an engine's `largest_batch` overrules it."""
+"""Larger batches measured no faster on a CPU, and take memory in proportion; an engine's `largest_batch` overrules it.
+
+An engine that takes no single sample says so by `smallest_batch`; fewer rows are filled up with repeats.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +43,11 @@ class Sizing:
         """Return how many samples of this one's shape run at once: it depends on nothing else of the data."""
         if self.fixed is not None:
             return self.fixed
-        one = {name: np.asarray(value)[None] for name, value in row.items()}
-        largest = getattr(self.engine, "largest_batch", LARGEST_BATCH)
-        fits = min(largest, max(self.budget // max(sum(_bytes(self.engine, self.tensors, one).values()), 1), 1))
-        return 1 << (int(fits).bit_length() - 1)
+        least = _smallest(self.engine)
+        few = _repeated({name: np.asarray(value)[None] for name, value in row.items()}, least)
+        size = max(sum(_bytes(self.engine, self.tensors, few).values()), 1)
+        fits = max(min(_largest(self.engine), self.budget * least // size), 1)
+        return max(1 << (int(fits).bit_length() - 1), least)
 
 
 def measure(engine: Engine, tensors: tuple[str, ...], first: Tensors, budget: int) -> Sizing:
@@ -59,12 +63,22 @@ def measure(engine: Engine, tensors: tuple[str, ...], first: Tensors, budget: in
     if len(rows) != 1 or None in rows:
         return Sizing(engine, tensors, budget, _passes(_bytes(engine, tensors, arrays), budget), True, None)
     fixed = _fixed_batch(engine)
-    sizes = _bytes(engine, tensors, _repeated(arrays, fixed or 1))
+    least = _smallest(engine)
+    sizes = _bytes(engine, tensors, _repeated(arrays, fixed or least))
     passes = _passes(sizes, budget)
-    whole = fixed != 1 and _mixes_rows(engine, passes, arrays, fixed or 2)
+    alone = (fixed or _largest(engine)) == 1
+    whole = not alone and _mixes_rows(engine, passes, arrays, fixed or max(least, 2))
     if whole:
         passes = _passes(_bytes(engine, tensors, arrays), budget)
     return Sizing(engine, tensors, budget, passes, whole, fixed)
+
+
+def _smallest(engine: Engine) -> int:
+    return int(getattr(engine, "smallest_batch", 1))
+
+
+def _largest(engine: Engine) -> int:
+    return int(getattr(engine, "largest_batch", LARGEST_BATCH))
 
 
 def _fixed_batch(engine: Engine) -> int | None:

@@ -214,6 +214,7 @@ def lineup(
         As for `compare`.
     """
     settings, shown = options or CompareOptions(), probes or {}
+    _check_engines(reference, candidates)
     if settings.probe is not None:
         raise UsageError("A lineup takes a probe a candidate: give probes={name: TensorProbe}, not the options' own.")
     strange = sorted(set(shown) - set(candidates))
@@ -267,3 +268,11 @@ def _cost_cells(cost: Cost) -> dict[str, object]:
         "watts": cost.power.watts if cost.power else None,
         "joules_per_sample": cost.power.joules_per_sample if cost.power else None,
     }
+
+
+def _check_engines(reference: Engine, candidates: Mapping[str, Engine]) -> None:
+    if not isinstance(candidates, Mapping):
+        raise UsageError(f"A lineup's candidates are {{name: engine}}, not {type(candidates).__name__}.")
+    for name, engine in {"the reference": reference, **candidates}.items():
+        if not hasattr(engine, "outputs"):
+            raise UsageError(f"«{name}» is to be an engine, for instance ql.engines.ort(…), not {engine!r:.60}.")

@@ -12,7 +12,7 @@ from quantlab.engines.tensorrt.build import Progress, Reports, build
 from quantlab.engines.tensorrt.build_options import BuildOptions, Int8Source, NativeCalibration
 from quantlab.engines.tensorrt.network import has_qdq
 from quantlab.engines.tensorrt.plan import Plan, card_path, layers_path, read_plan, write_plan
-from quantlab.engines.tensorrt.requirements import check_requirements
+from quantlab.engines.tensorrt.requirements import check_requirements, refuse_scales_beside_qdq
 from quantlab.engines.tensorrt.runtime import Library, LibraryName, library
 from quantlab.engines.tensorrt.trtexec import Command, Subject, command
 from quantlab.errors import UsageError
@@ -131,6 +131,8 @@ def emit_trtexec(what: Building, version: str, library: LibraryName = "tensorrt"
 def _prepared(what: Building, model: Model, lib: Library) -> tuple[Int8Source | None, Dataset | None, tuple[str, ...]]:
     """Return the INT8 source, the data that calibration is to read, and what to say; refuse before any data is read."""
     check_scales(what.scales, lib.name, lib.version)
+    if what.scales is not None:
+        refuse_scales_beside_qdq(explicit=has_qdq(model.proto))
     int8: Int8Source | None = None
     data: Dataset | None = None
     notes: tuple[str, ...] = ()

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from quantlab import engines
+from quantlab.audit.inspector import without_profile
 from quantlab.engines.cuda.memory import Device
 from quantlab.engines.engine import TensorSpec
 from quantlab.engines.tensorrt.build_options import BuildOptions
@@ -34,19 +35,33 @@ def check_gpu(device: int) -> None:
 
 
 def write_layer_times(path: Path, plan: Plan, options: BuildOptions) -> Mapping[str, float]:
-    """Time the plan's layers on random numbers at its first profile's best shapes, and write them beside it.
+    """Time the plan's layers on random numbers at each profile's best shapes, and write them beside it.
+
+    A profile with the best shapes of one before it is left out: the engine would run that one.
 
     Raises
     ------
     MachineError
         Without a GPU.
     """
-    best = {name: shapes[1] for name, shapes in plan.card.profiles[0].items()} if plan.card.profiles else {}
+    times: dict[str, float] = {}
+    seen: list[dict[str, tuple[int, ...]]] = []
     with engines.trt(plan, options=options) as engine:
-        batch = {name: _drawn(spec, best.get(name)) for name, spec in engine.inputs.items()}
-        times = engine.profile(batch, rounds=_ROUNDS)
+        for number, profile in enumerate(plan.card.profiles or ({},)):
+            best = {name: shapes[1] for name, shapes in profile.items()}
+            batch = {name: _drawn(spec, best.get(name)) for name, spec in engine.inputs.items()}
+            shapes = {name: value.shape for name, value in batch.items()}
+            if shapes not in seen:
+                times |= of_profile(engine.profile(batch, rounds=_ROUNDS), number)
+            seen.append(shapes)
     write_text(times_path(path), json.dumps(times, ensure_ascii=False, indent=1) + "\n")
     return times
+
+
+def of_profile(times: Mapping[str, float], number: int) -> dict[str, float]:
+    """Return a profile's times under the names that the inspector gives its layers: all but the first's are marked."""
+    marked = {name: number and not without_profile(name)[1] for name in times}
+    return {f"{name} [profile {number}]" if marked[name] else name: time for name, time in times.items()}
 
 
 def _drawn(spec: TensorSpec, best: tuple[int, ...] | None) -> AnyArray:

@@ -104,7 +104,7 @@ def stored_source(stored: StoredScales, model: Model, version: str) -> tuple[Int
     if len(missing) == len(wanted.tensors):
         raise InputError(f"'{stored.path}' has a scale for no tensor of «{model.name}»: it is of another model.")
     if stored.way == "ranges":
-        return FromRanges(full), ()
+        return FromRanges(replace(full, provenance=None) if stored.of_any_model else full, sets), ()
     first = full.cache_header or header(version, _ALGORITHM)
     return FromCache(cache_of(full, first), sets), _about(missing)
 

@@ -30,4 +30,6 @@ def test_times_tell_whose_optimization_profile_they_are() -> None:
     assert profile_number(times) == 2
     assert profile_number({"a": 1.0}) == 0
     assert profile_number({}) is None
+    every = {"a": 1.0, "b": 1.0} | {f"{name} [profile 1]": 1.0 for name in "abc"}
+    assert profile_number(every) == 0
     assert times_of(times, 2) == {"a": 1.0, "b": 2.0, "c [profile 0]": 3.0}

@@ -241,6 +241,11 @@ def test_stored_scales_reach_tensorrt_as_the_file_has_them(place: Path) -> None:
         assert notes == ()
     ranges, _ = stored_source(StoredScales(place / "scales.json", "ranges"), model, "8.6.1")
     assert isinstance(ranges, FromRanges)
+    assert ranges.table.provenance is not None
+    freed, _ = stored_source(StoredScales(place / "scales.json", "ranges", of_any_model=True), model, "8.6.1")
+    assert isinstance(freed, FromRanges)
+    assert freed.table.provenance is None
+    assert freed.chosen_on == ranges.table.provenance.chosen_on
     some = text.splitlines(keepends=True)[:4]
     (place / "part.cache").write_text("".join(some))
     _, notes = stored_source(StoredScales(place / "part.cache"), model, "8.6.1")

@@ -5,15 +5,20 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
 import pytest
 
+from quantlab.audit.inspector import parse_inspector
+from quantlab.engines.tensorrt.plan import Plan, digest_of
+from quantlab.jobs.layer_times import of_profile, times_path
 from tests.audit.networks import residual_net
 from tests.audit.reports import CACHE, EXPLICIT, FP16, GOLDEN, IMPLICIT, QDQ, recorded
 from tests.audit.test_audit import ENGINE
 from tests.cli.workplace import done, quantlab, refused
+from tests.engines.tensorrt.test_plan import CARD
 
 
 @pytest.fixture
@@ -51,6 +56,37 @@ def test_a_plan_is_known_by_what_lies_beside_it(place: Path) -> None:
         shown = done("inspect", "plan", place / name, "--json").json
         assert shown["times"] == {"FP32": 8.0}
     assert "time %" in done("inspect", "plan", place / "net.plan").out
+
+
+def test_the_report_of_another_plan_is_refused(place: Path) -> None:
+    text = (place / "layers.json").read_text()
+    plan = Plan(b"plan", replace(CARD, digest=digest_of(b"plan"), layers_digest=digest_of(text.encode())), text)
+    plan.save(place / "net.plan")
+    done("inspect", "plan", place / "net.plan")
+    layers = place / "net.plan.layers.json"
+    layers.write_text(text.replace("c3", "c9"))
+    assert "is not what TensorRT's engine inspector said" in refused(5, "inspect", "plan", place / "net.plan")
+    packed = layers.with_name(f"{layers.name}.gz")
+    packed.write_bytes(gzip.compress(text.encode()))
+    layers.unlink()
+    done("inspect", "plan", place / "net.plan")
+
+
+def test_layer_times_of_every_profile_are_found(tmp_path: Path) -> None:
+    text = recorded(FP16)
+    report = tmp_path / "net.plan.layers.json"
+    report.write_text(text)
+    times: dict[str, float] = {}
+    for number in range(3):
+        names = [one.name for one in parse_inspector(text, profile=number).layers]
+        raw = names if number < 2 else [f"{name} [profile 2]" for name in names]  # TensorRT may mark them itself
+        times |= of_profile(dict.fromkeys(raw, number + 1.0), number)
+    times_path(tmp_path / "net.plan").write_text(json.dumps(times))
+    first = done("inspect", "plan", report, "--json").json
+    assert {row["milliseconds"] for row in first["audit"]["layers"]} == {1.0}
+    for number in range(3):
+        shown = done("inspect", "plan", report, "--optimization-profile", number, "--json").json
+        assert {row["milliseconds"] for row in shown["audit"]["layers"]} == {number + 1.0}
 
 
 def test_recorded_engines_are_compared() -> None:

@@ -176,7 +176,7 @@ def test_a_method_that_was_set_beforehand_is_not_chosen_on_the_tuning_set(bare: 
 
 
 def test_too_large_a_drop_is_exit_code_1_and_the_report_is_there(bare: Path) -> None:
-    ended = quantlab("run", bare / "job.yaml", "--set", "rules={'*': 'percentile:5'}", "--set", "max_drop=0.1",
+    ended = quantlab("run", bare / "job.yaml", "--set", "rules={'*': 'percentile:5'}", "--set", "head=int8", "--set", "max_drop=0.1",
                      "--set", "ort=false", "--json")  # fmt: skip
     assert ended.code == 1
     assert ended.json["passed"] is False

@@ -337,6 +337,50 @@ def test_outputs_may_be_arrays_of_another_library() -> None:
         assert same(one, collect(plain, batches(images, 3), grid=TensorRTGrid(2)))
 
 
+def _with_profile(low: int, high: int) -> tuple[type[OrtEngine], list[int]]:
+    sizes: list[int] = []
+
+    class Profiled(OrtEngine):
+        smallest_batch, largest_batch = low, high
+
+        def run(self, batch: Tensors) -> Mapping[str, Any]:
+            sizes.append(len(batch["image"]))
+            assert low <= sizes[-1] <= high
+            return super().run(batch)
+
+        def exposing(self, outputs: tuple[str, ...]) -> OrtEngine:
+            return self.restrict(outputs)
+
+        def restrict(self, outputs: tuple[str, ...]) -> OrtEngine:
+            return Profiled(self._network, outputs=outputs)
+
+    return Profiled, sizes
+
+
+@pytest.mark.parametrize(("low", "high", "ran"), [(3, 16, 16), (5, 7, 5), (1, 1, 1), (4, 4, 4)])
+@pytest.mark.parametrize("grid", [None, TensorRTGrid(2)])
+def test_no_batch_is_smaller_or_larger_than_an_engine_takes(
+    low: int, high: int, ran: int, grid: TensorRTGrid | None
+) -> None:
+    images = image_batch(7)
+    with engines.ort(small_cnn(), expose="all") as plain:
+        engine_of, sizes = _with_profile(low, high)
+        with engine_of(plain._network, outputs=tuple(plain.outputs)) as engine:
+            found = collect(engine, batches(images, 3), grid=grid)
+        assert same(found, collect(plain, batches(images, 3), grid=grid))
+    assert sizes[-1] == ran
+
+
+def test_a_budget_below_the_smallest_batch_splits_the_tensors_instead() -> None:
+    images = image_batch(4)
+    with engines.ort(small_cnn(), expose="all") as plain:
+        engine_of, sizes = _with_profile(3, 8)
+        with engine_of(plain._network, outputs=tuple(plain.outputs)) as engine:
+            found = collect(engine, batches(images, 2), options=CollectOptions(budget=1))
+        assert same(found, collect(plain, batches(images, 2)))
+    assert set(sizes) == {3}
+
+
 def test_an_engine_may_ask_for_larger_batches() -> None:
     sizes: list[int] = []
 

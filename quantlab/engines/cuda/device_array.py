@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from quantlab.engines.cuda.memory import Device
+from quantlab.engines.cuda.memory import opened
 from quantlab.errors import InputError
 from quantlab.numerics.arrays import AnyArray
 
@@ -82,7 +82,7 @@ class DeviceArray:
             raise ValueError("An array on the GPU comes to the host as a copy.")
         found = np.empty(self.shape, self.dtype)
         if found.nbytes:
-            device = Device(self.device)
+            device = opened(self.device)
             device.download(self.pointer, found)
             device.wait()
         return found if dtype is None else found.astype(dtype, copy=False)
@@ -185,7 +185,7 @@ def _gpu(value: object) -> int | None:
 
 def _core(device: int) -> Any:
     """Return cuda.core with a device's context, which the runtimes share, current in this thread."""
-    Device(device)
+    opened(device)
     import cuda.core
 
     return cuda.core

@@ -127,7 +127,8 @@ class DeviceTally:
         return {tensor: _tally(slots, totals[tensor]) for tensor, slots in tables.items()}
 
     def close(self) -> None:
-        """Free the device memory."""
+        """Free the device memory, when the counting that was started has ended."""
+        self._gpu.wait()
         self._slots.clear()
 
     def _launch(self, tensor: str, values: DeviceArray) -> None:

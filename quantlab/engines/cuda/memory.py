@@ -1,6 +1,7 @@
 """A CUDA device with a stream of its own: memory, and copies in the stream's order."""
 
 import ctypes
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,10 +90,36 @@ class Device:
         """Wait until the stream has done everything."""
         self.stream.sync()
 
-    def free_memory(self) -> int:
-        """Return the bytes that are free."""
-        free, _ = _check(_driver().cuMemGetInfo())
-        return int(free)
+    def make_current(self) -> None:
+        """Make this GPU the calling thread's, if another is: a runtime launches and allocates on the current one."""
+        error, current = _driver().cuCtxGetDevice()
+        if error or int(current) != self.number:
+            self.core.set_current()
+
+
+class _Opened(threading.local):
+    """Each thread's own devices."""
+
+    def __init__(self) -> None:
+        self.devices: dict[int, Device] = {}
+
+
+_opened = _Opened()
+
+
+def opened(number: int) -> Device:
+    """Return a GPU with the one stream that this thread copies on, however often it asks; it is the current one then.
+
+    Raises
+    ------
+    MachineError
+        As `Device`.
+    """
+    found = _opened.devices.get(number)
+    if found is None:
+        found = _opened.devices[number] = Device(number)
+    found.make_current()
+    return found
 
 
 def pinned(shape: tuple[int, ...], dtype: Any = np.float32) -> AnyArray:

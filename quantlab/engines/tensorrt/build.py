@@ -7,10 +7,12 @@ from time import perf_counter
 from typing import Any, TypeAlias
 
 from quantlab.atomic import atomic_path
+from quantlab.calibration.provenance import check_made_for
 from quantlab.engines.cuda.memory import Device, devices
 from quantlab.engines.onnx_runtime import Network
 from quantlab.engines.opening import plain_network
-from quantlab.engines.tensorrt.build_options import BuildOptions, Int8Source
+from quantlab.engines.tensorrt.build_options import BuildOptions, FromRanges, Int8Source
+from quantlab.engines.tensorrt.capabilities import always_typed
 from quantlab.engines.tensorrt.card import PlanCard
 from quantlab.engines.tensorrt.config import add_profiles, configured, open_timing_cache
 from quantlab.engines.tensorrt.inspection import layers_of
@@ -72,7 +74,9 @@ def build(
     UsageError
         When the installed version lacks what the options ask for, or options contradict the model.
     InputError
-        When TensorRT cannot read the model, or cannot build it.
+        When TensorRT cannot read the model, or cannot build it, or the scales are of none of its tensors.
+    StaleError
+        When a table of dynamic ranges was made for another model.
     MachineError
         When TensorRT or a GPU is missing.
     """
@@ -88,6 +92,8 @@ def build_network(
     reports: Reports | None = None,
 ) -> Plan:
     """Build a plan of a network that is known to belong to a user's model; see `build`."""
+    if isinstance(int8, FromRanges):
+        check_made_for(int8.table.provenance, network.digest, network.name)
     settings, told, lib = options or BuildOptions(), reports or Reports(), library_named(library)
     explicit = has_qdq(network.proto)
     check_requirements(settings, int8, explicit=explicit, library=lib.name, version=lib.version)
@@ -95,7 +101,7 @@ def build_network(
     with lib.log.heard(told.log) as heard, interruptible(heard):
         device = Device(settings.device) if devices() else None
         load_plugins(lib, settings.plugins)
-        typed = lib.typed() or settings.strongly_typed
+        typed = always_typed(lib.name, lib.version) or settings.strongly_typed
         parsed = parse(network.proto, lib, heard, strongly_typed=settings.strongly_typed)
         weak = frozenset() if typed else _weak(network, settings, int8)
         config = configured(parsed, lib, settings, weak=weak)
@@ -133,9 +139,11 @@ def build_network(
         model=network.digest,
         model_name=network.name,
         digest=digest_of(plan),
+        layers_digest=digest_of(layers.encode()) if layers else "",
         size=len(plan),
         build_seconds=seconds,
         device_memory=memory,
+        stripped=settings.strip,
         plugins=tuple(Path(path).name for path in settings.plugins),
         chosen_on=network.chosen_on or scales.chosen_on,
         profiles=tuple(dict(profile.shapes) for profile in profiles),

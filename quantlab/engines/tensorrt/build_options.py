@@ -75,6 +75,13 @@ def default_profiles(free: Mapping[str, Shape]) -> tuple[Profile, ...]:
     return (Profile({n: ((1, *s[1:]), (most, *s[1:]), (most, *s[1:])) for n, s in free.items()}),) if free else ()
 
 
+def batches_of(profiles: Iterable[Profile]) -> tuple[int, int]:
+    """Return the smallest and the largest batch that any of the profiles takes; 1 and 1 without profiles."""
+    ends = [[(low[0], high[0]) for low, _, high in profile.shapes.values() if low] for profile in profiles]
+    lows = [max(low for low, _ in found) for found in ends if found]
+    return max(min(lows, default=1), 1), max((high for found in ends for _, high in found), default=1)
+
+
 def _within(shape: Shape, low: Shape, high: Shape) -> bool:
     return len(shape) == len(low) and all(a <= n <= b for a, n, b in zip(low, shape, high, strict=True))
 
@@ -97,9 +104,18 @@ class FromCache:
 
 @dataclass(frozen=True, slots=True)
 class FromRanges:
-    """INT8 by `set_dynamic_range` with the scales of a table, symmetric and per tensor (TensorRT ≤ 10)."""
+    """INT8 by `set_dynamic_range` with the scales of a table, symmetric and per tensor (TensorRT ≤ 10).
+
+    Attributes
+    ----------
+    table
+        Of the model that is built, if its provenance names one.
+    chosen_on
+        The sets of samples behind a table without provenance.
+    """
 
     table: ScaleTable
+    chosen_on: tuple[DataIdentity, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

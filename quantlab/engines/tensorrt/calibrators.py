@@ -146,13 +146,15 @@ def full_batches(
     for batch in batches:
         named = batch.bind(inputs) if hasattr(batch, "bind") else batch
         arrays = {name: np.asarray(value) for name, value in named.items()}
-        waiting.append(arrays)
-        have += next(iter(arrays.values())).shape[0]
-        while have >= size:
-            together = {name: np.concatenate([part[name] for part in waiting]) for name in waiting[0]}
-            yield {name: value[:size] for name, value in together.items()}
-            waiting = [{name: value[size:] for name, value in together.items()}]
-            have -= size
+        rows, start = next(iter(arrays.values())).shape[0], 0
+        while have + rows - start >= size:
+            end = start + size - have
+            parts = [*waiting, {name: value[start:end] for name, value in arrays.items()}]
+            yield {name: np.concatenate([part[name] for part in parts]) for name in arrays}
+            waiting, have, start = [], 0, end
+        if start < rows:  # copied: a data set may fill the same arrays again
+            waiting.append({name: value[start:].copy() for name, value in arrays.items()})
+            have += rows - start
     counting.dropped = have
 
 

@@ -38,12 +38,16 @@ class PlanCard:
         Digest and file name of the user's model.
     digest
         Of the plan's bytes.
+    layers_digest
+        Of what the engine inspector says of it; empty where no GPU could tell.
     size
         Bytes of the plan.
     build_seconds
         What building took.
     device_memory
         Bytes of scratch memory that a context needs; None where no GPU could tell.
+    stripped
+        Whether the weights were left out.
     plugins
         File names of the plugin libraries that it needs.
     chosen_on
@@ -66,9 +70,11 @@ class PlanCard:
     model: str
     model_name: str
     digest: str
+    layers_digest: str
     size: int
     build_seconds: float
     device_memory: int | None
+    stripped: bool
     plugins: tuple[str, ...] = ()
     chosen_on: tuple[DataIdentity, ...] = ()
     profiles: tuple[Mapping[str, tuple[tuple[int, ...], ...]], ...] = ()
@@ -116,11 +122,12 @@ def _converted(given: Mapping[str, Any]) -> dict[str, Any]:
         "model",
         "model_name",
         "digest",
+        "layers_digest",
     )
     for name in texts:
         if not isinstance(given[name], str):
             raise TypeError(f"{name} is {json.dumps(given[name])[:40]}, not text")
-    for name in ("version_compatible", "hardware_compatible"):
+    for name in ("version_compatible", "hardware_compatible", "stripped"):
         if not isinstance(given[name], bool):
             raise TypeError(f"{name} is {json.dumps(given[name])[:40]}, not true or false")
     if given["library"] not in TITLES:

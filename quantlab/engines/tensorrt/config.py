@@ -106,11 +106,17 @@ def add_profiles(config: Any, parsed: Parsed, options: BuildOptions) -> tuple[Pr
     Raises
     ------
     InputError
-        When a profile does not fit the network's inputs.
+        When a profile does not fit the network's inputs, or an input's values are shapes.
     UsageError
         When there is none, and a dimension besides the batch is free.
     """
     inputs = [parsed.network.get_input(i) for i in range(parsed.network.num_inputs)]
+    values = [tensor.name for tensor in inputs if tensor.is_shape_tensor]
+    if values:
+        raise InputError(
+            f"Input «{values[0]}» holds sizes that shapes depend on (a shape tensor), which quantlab cannot build for: make "
+            "it a constant of the model."
+        )
     free = {tensor.name: tuple(tensor.shape) for tensor in inputs if -1 in tuple(tensor.shape)}
     profiles = options.profiles or default_profiles(free)
     for profile in profiles:

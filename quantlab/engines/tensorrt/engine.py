@@ -13,6 +13,7 @@ from quantlab.calibration.provenance import DataIdentity
 from quantlab.engines.cuda.device_array import DeviceArray, as_device_array
 from quantlab.engines.cuda.memory import Device
 from quantlab.engines.engine import TensorSpec, check_batch
+from quantlab.engines.tensorrt.build_options import batches_of
 from quantlab.engines.tensorrt.lane import Lane
 from quantlab.engines.tensorrt.loaded import Loaded
 from quantlab.engines.tensorrt.plan import Plan
@@ -66,7 +67,7 @@ class TrtEngine:
     StaleError
         When the plan is for another TensorRT version or GPU.
     InputError
-        When TensorRT cannot load it.
+        When TensorRT cannot load it, or its weights were left out.
     MachineError
         When there is no GPU, no cuda-python or no TensorRT.
     """
@@ -120,8 +121,12 @@ class TrtEngine:
     @property
     def largest_batch(self) -> int:
         """The most rows that any profile takes, for whoever chooses the batch; 1 where it is fixed."""
-        highs = [high[0] for profile in self._loaded.profiles for _, _, high in profile.shapes.values() if high]
-        return max(highs, default=1)
+        return batches_of(self._loaded.profiles)[1]
+
+    @property
+    def smallest_batch(self) -> int:
+        """The fewest rows that any profile takes; whoever has less fills them up."""
+        return batches_of(self._loaded.profiles)[0]
 
     def run(self, batch: Tensors) -> Mapping[str, Any]:
         """Run one batch; what is returned is overwritten by this thread's next call.

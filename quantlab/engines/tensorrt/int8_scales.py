@@ -20,7 +20,7 @@ from quantlab.engines.tensorrt.build_options import (
 )
 from quantlab.engines.tensorrt.calibrators import Fed, calibrating, handing_out
 from quantlab.engines.tensorrt.config import set_calibration_profile
-from quantlab.engines.tensorrt.network import Parsed, set_ranges
+from quantlab.engines.tensorrt.network import Parsed, check_scaled, set_ranges
 from quantlab.engines.tensorrt.ranges import is_exact
 from quantlab.engines.tensorrt.runtime import Heard, Library
 from quantlab.errors import InputError
@@ -53,17 +53,21 @@ class Int8Scales:
         Raises
         ------
         InputError
-            For a scale that is not symmetric, or a cache of an algorithm that TensorRT does not have.
+            For a scale that is not symmetric, a cache of an algorithm that TensorRT does not have, or scales of none of
+            the network's tensors.
         """
         match int8:
             case FromCache(cache, sets):
+                check_scaled(parsed.network, lib.module, cache.scales, "calibration cache")
                 made = cls(f"cache {cache.algorithm}", _text_digest(render_cache(cache)), sets)
                 made.calibrator = handing_out(lib.module, cache)
-            case FromRanges(table):
+            case FromRanges(table, known):
+                named = [row.tensor for row in table.rows if row.role != "weight"]
+                check_scaled(parsed.network, lib.module, named, "scale table")
                 missing = set_ranges(parsed.network, lib.module, table)
                 rough = sum(not is_exact(row.scale[0]) for row in table.rows if row.role != "weight")
                 text = "\n".join(f"{row.tensor} {row.scale[0].hex()}" for row in table.rows)
-                sets = table.provenance.chosen_on if table.provenance else ()
+                sets = table.provenance.chosen_on if table.provenance else known
                 made = cls("dynamic ranges", _text_digest(text), sets, _about_ranges(missing, rough))
             case NativeCalibration():
                 made = cls(f"calibrated {int8.algorithm}", batches=int8.batches)

@@ -57,6 +57,7 @@ class Lane:
         InputError
             When the shapes fit no profile, or an output's size depends on values.
         """
+        self.device.make_current()
         self._choose_profile({name: tuple(value.shape) for name, value in feeds.items()})
         given = {name: self._placed(name, value) for name, value in feeds.items()}
         for name, array in given.items():

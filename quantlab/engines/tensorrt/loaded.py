@@ -49,8 +49,13 @@ class Loaded:
         MachineError
             When there is no GPU or no TensorRT.
         InputError
-            When TensorRT cannot load it.
+            When TensorRT cannot load it, or its weights were left out.
         """
+        if plan.card.stripped:
+            raise InputError(
+                f"The plan of «{plan.card.model_name}» was built without its weights (--strip): to run, it must get them back by "
+                "refitting, which quantlab does not do. Build it without strip."
+            )
         lib = library(plan.card.library)  # type: ignore[arg-type]
         if not devices():
             raise MachineError(

@@ -1,6 +1,8 @@
 """An ONNX model as a TensorRT network."""
 
 import ctypes
+import functools
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -12,6 +14,7 @@ import onnx
 from quantlab.calibration.scale_table import ScaleTable
 from quantlab.engines.cuda.memory import devices
 from quantlab.engines.tensorrt.build_options import BuildOptions
+from quantlab.engines.tensorrt.capabilities import always_typed
 from quantlab.engines.tensorrt.ranges import amax_of
 from quantlab.engines.tensorrt.runtime import Heard, Library, sentence
 from quantlab.errors import InputError, MachineError
@@ -92,7 +95,7 @@ def parse(proto: onnx.ModelProto, lib: Library, heard: Heard, *, strongly_typed:
 
 def _creation_flags(lib: Library, *, strongly_typed: bool) -> int:
     flags = lib.module.NetworkDefinitionCreationFlag
-    if lib.typed():
+    if always_typed(lib.name, lib.version):
         return 0
     if strongly_typed:
         return 1 << int(flags.STRONGLY_TYPED)
@@ -123,20 +126,47 @@ def load_plugins(lib: Library, paths: tuple[str, ...]) -> None:
     Raises
     ------
     InputError
-        When a library is missing or does not load.
+        When a library is missing or does not load, or TensorRT does not take its plugins.
     """
     trt = lib.module
     if hasattr(trt, "init_libnvinfer_plugins"):
         trt.init_libnvinfer_plugins(lib.log.logger, "")
     for path in paths:
-        try:
-            loaded = ctypes.CDLL(str(Path(path).resolve()), mode=ctypes.RTLD_GLOBAL)
-        except OSError as error:
+        _load_plugins_once(lib, Path(path).resolve())
+
+
+@functools.cache
+def _load_plugins_once(lib: Library, path: Path) -> None:
+    """Load a library; a registry refuses plugins that it has, from a build before for instance."""
+    try:
+        loaded = ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
+    except OSError as error:
+        raise InputError(
+            f"The plugin library '{path}' does not load: {error}. It must be built for this machine and {lib.title}."
+        ) from error
+    if any(hasattr(loaded, entry) for entry in ("getCreators", "getPluginCreators")):
+        with lib.log.heard() as heard:
+            registered = lib.module.get_plugin_registry().load_library(str(path))
+        if registered is None:
             raise InputError(
-                f"The plugin library '{path}' does not load: {error}. It must be built for this machine and {lib.title}."
-            ) from error
-        if any(hasattr(loaded, entry) for entry in ("getCreators", "getPluginCreators")):
-            trt.get_plugin_registry().load_library(str(Path(path).resolve()))
+                f"{lib.title} does not take the plugins of '{path}': {heard.first_error}. They must be of this version, and "
+                "none of them registered already."
+            )
+
+
+def check_scaled(network: Any, trt: Any, names: Iterable[str], what: str) -> None:
+    """Refuse scales of which none is of a float tensor of the network: it would be built without INT8.
+
+    Raises
+    ------
+    InputError
+        Naming `what` they are in.
+    """
+    known = {tensor.name for tensor, _ in _tensors(network, trt)}
+    if known.isdisjoint(names):
+        raise InputError(
+            f"The {what} has a scale for no tensor of the network, for «{min(known, default='')}» for instance: it is of another model."
+        )
 
 
 def set_ranges(network: Any, trt: Any, table: ScaleTable) -> tuple[str, ...]:

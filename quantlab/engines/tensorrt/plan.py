@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -33,10 +33,10 @@ class Plan:
         The calibration cache that TensorRT wrote, if it calibrated.
     """
 
-    data: bytes
+    data: bytes = field(repr=False)
     card: PlanCard
-    layers: str = ""
-    cache: str = ""
+    layers: str = field(default="", repr=False)
+    cache: str = field(default="", repr=False)
 
     def save(self, path: StrPath) -> None:
         """Write the plan, its card and what the inspector says of it; see `write_plan`."""
@@ -83,7 +83,7 @@ def write_plan(path: StrPath, plan: Plan) -> None:
         temporary.write_text(text + "\n", encoding="utf-8")
     if plan.layers:
         with atomic_path(layers_path(path)) as temporary:
-            temporary.write_text(plan.layers, encoding="utf-8")
+            temporary.write_bytes(plan.layers.encode())
     else:
         layers_path(path).unlink(missing_ok=True)
 
@@ -97,7 +97,7 @@ def read_plan(path: StrPath) -> Plan:
         When a file is missing or damaged. A plan that quantlab did not build has no card and is refused: TensorRT runs
         what a plan says unchecked, so a plan from a stranger is a program from a stranger.
     StaleError
-        When the plan changed after its card was written.
+        When the plan, or what the inspector said of it, changed after the card was written.
     """
     source, beside = Path(path), card_path(path)
     if not source.is_file():
@@ -107,15 +107,46 @@ def read_plan(path: StrPath) -> Plan:
             f"'{source}' has no card '{beside.name}' beside it, so nothing says which TensorRT, GPU and model it is for: "
             "build it with `quantlab build`, and copy both files."
         )
+    data, card = _bound(source, beside)
+    layers = layers_path(path)
+    found = layers.read_bytes() if layers.is_file() else b""
+    if found:
+        _check_report(found, card, layers)
+    return Plan(data, card, found.decode("utf-8", errors="replace"))
+
+
+def check_layers(plan: StrPath, layers: Path, text: str) -> None:
+    """Refuse a report of the engine inspector that is not this plan's; a plan without a card says nothing of it.
+
+    Raises
+    ------
+    InputError
+        When the card is damaged.
+    StaleError
+        When the plan or the report changed after the card was written.
+    """
+    if card_path(plan).is_file():
+        _, card = _bound(Path(plan), card_path(plan))
+        _check_report(text.encode(), card, layers)
+
+
+def _bound(plan: Path, beside: Path) -> tuple[bytes, PlanCard]:
+    """Return a plan's bytes and the card that is theirs."""
     try:
         card = PlanCard.from_json(_document(beside))
     except InputError as error:
         raise InputError(f"'{beside}' is no card of a plan: {str(error).rstrip('.')}. Build the plan again.") from error
-    data = source.read_bytes()
+    data = plan.read_bytes()
     if digest_of(data) != card.digest:
-        raise StaleError(f"'{source}' is not the plan that '{beside.name}' was written for: build it again.")
-    layers = layers_path(path)
-    return Plan(data, card, layers.read_text(encoding="utf-8", errors="replace") if layers.is_file() else "")
+        raise StaleError(f"'{plan}' is not the plan that '{beside.name}' was written for: build it again.")
+    return data, card
+
+
+def _check_report(found: bytes, card: PlanCard, path: Path) -> None:
+    if digest_of(found) != card.layers_digest:
+        raise StaleError(
+            f"'{path}' is not what TensorRT's engine inspector said of the plan beside it: delete it, or build the plan again."
+        )
 
 
 def _document(path: Path) -> Any:

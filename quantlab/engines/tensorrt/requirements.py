@@ -47,11 +47,8 @@ def check_requirements(
     """
     for feature in features_of(options, int8, explicit=explicit):
         require(feature, library, version)
-    if int8 is not None and explicit:
-        raise UsageError(
-            "The model has Q/DQ nodes, which hold its scales: TensorRT would ignore a cache, ranges or a calibration. Give "
-            "the float model, or no INT8 scales."
-        )
+    if int8 is not None:
+        refuse_scales_beside_qdq(explicit=explicit)
     _check_typing(options, int8)
     if "int8" in options.precision and int8 is None and not explicit:
         others = (
@@ -69,6 +66,21 @@ def check_requirements(
         raise UsageError(
             "A DLA takes the scales of entropy2 only, as NVIDIA says of its calibrator: calibrate with entropy2, or write the "
             "cache anew with `quantlab cache convert --algorithm EntropyCalibration2`."
+        )
+
+
+def refuse_scales_beside_qdq(*, explicit: bool) -> None:
+    """Refuse INT8 scales from outside for a model with Q/DQ.
+
+    Raises
+    ------
+    UsageError
+        When the model has Q/DQ.
+    """
+    if explicit:
+        raise UsageError(
+            "The model has Q/DQ nodes, which hold its scales: TensorRT would ignore a cache, ranges or a calibration. Give "
+            "the float model, or no INT8 scales."
         )
 
 

@@ -48,10 +48,6 @@ class Library:
         """Name and version, for messages."""
         return f"{'TensorRT' if self.name == 'tensorrt' else 'TensorRT-RTX'} {self.version}"
 
-    def typed(self) -> bool:
-        """Tell whether a network's types are always its own: from 11 on, and in TensorRT-RTX."""
-        return self.name == "tensorrt_rtx" or int(self.version.split(".")[0]) >= 11
-
 
 class Log:
     """What a TensorRT logs, handed to whoever listens; a library has one, as TensorRT keeps the first it is given."""

@@ -46,12 +46,15 @@ class Subject:
         Input with free dimensions → its shape, −1 where it is free.
     nodes
         Each node's name and outputs.
+    fixed
+        Input without free dimensions → its shape.
     """
 
     path: str
     explicit: bool = False
     free: Mapping[str, Shape] = field(default_factory=dict)
     nodes: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    fixed: Mapping[str, Shape] = field(default_factory=dict)
 
     @classmethod
     def of(cls, path: str, proto: onnx.ModelProto) -> Self:
@@ -59,7 +62,8 @@ class Subject:
         stored = {tensor.name for tensor in proto.graph.initializer}
         shapes = {i.name: _shape(i) for i in proto.graph.input if i.name not in stored}
         free = {name: shape for name, shape in shapes.items() if -1 in shape}
-        return cls(path, has_qdq(proto), free, tuple((n.name, tuple(n.output)) for n in proto.graph.node))
+        fixed = {name: shape for name, shape in shapes.items() if name not in free}
+        return cls(path, has_qdq(proto), free, tuple((n.name, tuple(n.output)) for n in proto.graph.node), fixed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +194,23 @@ def _shapes(tool: _Tool, subject: Subject, options: BuildOptions, int8: Int8Sour
 
 
 def _free_part(profile: Profile, subject: Subject) -> Profile:
-    """Return the profile of the inputs that have free dimensions: trtexec refuses shapes for others."""
+    """Return the profile of the inputs that have free dimensions: trtexec refuses shapes for others.
+
+    Raises
+    ------
+    UsageError
+        For a shape that the model's input cannot have.
+    """
+    inputs = {**subject.fixed, **subject.free}
+    for name, shapes in profile.shapes.items():
+        if name not in inputs:
+            raise UsageError(f"The network has no input «{name}»; its inputs are {', '.join(inputs)}.")
+        have = inputs[name]
+        for wanted in shapes:
+            if len(wanted) != len(have) or any(w != h for w, h in zip(wanted, have, strict=True) if h != -1):
+                raise UsageError(
+                    f"Input «{name}» is {list(have)} (-1 is free); the profile's {list(wanted)} does not fit."
+                )
     return Profile({name: shapes for name, shapes in profile.shapes.items() if name in subject.free})
 
 

@@ -9,7 +9,8 @@ import pytest
 from onnxruntime import OrtValue
 
 from quantlab.engines.cuda.device_array import DeviceArray, as_array, as_device_array, on_host
-from quantlab.errors import InputError
+from quantlab.engines.cuda.memory import devices
+from quantlab.errors import InputError, MachineError
 
 ARRAY = DeviceArray(0x7000, (4, 3, 2), np.dtype(np.float32), device=1)
 
@@ -53,6 +54,13 @@ def test_other_libraries_learn_where_it_lies() -> None:
 def test_an_empty_array_comes_to_the_host_without_a_gpu() -> None:
     assert on_host(ARRAY[:0]).shape == (0, 3, 2)
     assert np.asarray(ARRAY[:0], np.float64).dtype == np.float64
+
+
+def test_without_a_gpu_it_cannot_come_to_the_host_and_says_so() -> None:
+    if devices():
+        pytest.skip("there is a GPU")
+    with pytest.raises(MachineError, match="CUDA device 1 cannot be used"):
+        np.asarray(ARRAY)
 
 
 def test_a_view_on_the_host_is_impossible() -> None:

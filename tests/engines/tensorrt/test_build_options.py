@@ -2,7 +2,13 @@
 
 import pytest
 
-from quantlab.engines.tensorrt.build_options import BuildOptions, NativeCalibration, Profile, default_profiles
+from quantlab.engines.tensorrt.build_options import (
+    BuildOptions,
+    NativeCalibration,
+    Profile,
+    batches_of,
+    default_profiles,
+)
 from quantlab.errors import UsageError
 
 
@@ -14,6 +20,14 @@ def test_a_profile_takes_what_lies_between_its_ends() -> None:
     assert not profile.takes({"x": (5, 3, 1)})
     assert profile.best_for({"x": (8, 3)})
     assert not profile.best_for({"x": (5, 3)})
+
+
+def test_batches_lie_between_the_profiles_ends() -> None:
+    both = Profile({"x": ((3, 4), (8, 4), (16, 4)), "y": ((2, 1), (8, 1), (16, 1)), "scalar": ((), (), ())})
+    assert batches_of([both]) == (3, 16)
+    assert batches_of([both, Profile.only({"x": (32, 4)})]) == (3, 32)
+    assert batches_of([both, Profile.only({"x": (1, 4)})]) == (1, 16)
+    assert batches_of([]) == batches_of([Profile({})]) == (1, 1)
 
 
 def test_a_profile_of_one_shape_takes_only_that() -> None:

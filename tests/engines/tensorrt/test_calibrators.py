@@ -1,5 +1,7 @@
 """TensorRT calibrates full batches in the data's order."""
 
+import tracemalloc
+from collections.abc import Iterator
 from types import SimpleNamespace
 
 import numpy as np
@@ -23,6 +25,30 @@ def test_batches_are_full_in_order_and_what_is_left_is_counted(sizes: list[int],
     assert counting.dropped == len(rows) % size
     taken = np.concatenate([batch["x"] for batch in found]) if found else rows[:0]
     assert (taken == rows[: len(rows) - counting.dropped]).all()
+
+
+def test_a_data_set_may_fill_the_same_arrays_again() -> None:
+    buffer = np.empty((5, 1), np.float32)
+
+    def batches() -> Iterator[dict[str, AnyArray]]:
+        for number in range(3):
+            buffer[:] = np.arange(5 * number, 5 * number + 5)[:, None]
+            yield {"x": buffer}
+
+    counting = SimpleNamespace()
+    found = [batch["x"].ravel().tolist() for batch in full_batches(batches(), 4, ("x",), counting)]
+    assert found == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
+    assert counting.dropped == 3
+
+
+def test_many_batches_of_one_large_array_take_its_memory_once() -> None:
+    rows = np.zeros((4096, 256), np.float32)
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in full_batches([{"x": rows}], 32, ("x",), SimpleNamespace())) == 128
+        assert tracemalloc.get_traced_memory()[1] < rows.nbytes // 8
+    finally:
+        tracemalloc.stop()
 
 
 def test_images_without_a_name_are_the_only_input() -> None:

@@ -138,7 +138,15 @@ def test_a_free_batch_gets_the_profile_that_build_makes() -> None:
 
 
 def test_inputs_without_free_dimensions_get_no_shapes() -> None:
-    assert "optShapes" not in named(FIXED, BuildOptions(profiles=(THREE,)))
+    fixed = Subject("m.onnx", fixed={"x": (1, 3, 8, 8)})
+    assert "optShapes" not in named(fixed, BuildOptions(profiles=(Profile.only({"x": (1, 3, 8, 8)}),)))
+
+
+@pytest.mark.parametrize(("name", "shape"), [("y", (1, 3, 8, 8)), ("x", (1, 4, 8, 8)), ("x", (1, 3, 8))])
+def test_shapes_that_no_input_has_are_refused(name: str, shape: tuple[int, ...]) -> None:
+    for subject in (Subject("m.onnx", fixed={"x": (1, 3, 8, 8)}), Subject("m.onnx", free={"x": (-1, 3, 8, 8)})):
+        with pytest.raises(UsageError, match="no input «y»|does not fit"):
+            flags(subject, BuildOptions(profiles=(Profile.only({name: shape}),)))
 
 
 def test_other_free_dimensions_ask_for_shapes() -> None:
