@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from quantlab.audit.inspector import UNKNOWN, EngineLayer, Inspection
 from quantlab.audit.layers import LayerRow
 from quantlab.audit.network import Network
-from quantlab.audit.tensors import TensorRow
+from quantlab.audit.tensors import NOT_INT8, TensorRow
 from quantlab.graph.finding import Finding, Severity
 from quantlab.graph.patterns import WEIGHTED
 
@@ -32,7 +32,7 @@ def layer_findings(inspection: Inspection, rows: Sequence[LayerRow], network: Ne
     untold = [row.name for row in rows if row.role == "compute" and row.precision == UNKNOWN]
     if untold:
         message = f"The inspector does not tell the types of {len(untold)} layers."
-        fix = "Give it an execution context with its input shapes set before asking."
+        fix = "Build the plan for one fixed shape (--shapes INPUT:SHAPE): of free ones TensorRT 8.6 tells no types."
         yield Finding("types-unknown", "warning", untold[0], "", message, fix)
 
 
@@ -45,6 +45,10 @@ def tensor_findings(rows: Sequence[TensorRow], layers: Sequence[LayerRow]) -> It
         "unfused": "Place the Q where a kernel ends: `quantlab lint` names the rule.",
         "reformat": "Give the tensor's writer INT8 inputs too, or leave its reader in float.",
     }
+    scaled = sum(row.explanation == NOT_INT8 for row in rows)
+    if scaled:
+        message = f"{scaled} tensors have scales, but no layer of the engine runs in INT8."
+        yield Finding("not-int8", "warning", "", "", message, "Build it with INT8 allowed: --precision int8.")
     for row in rows:
         if row.state in ("float", "converted") and row.reason in fixes:
             severity: Severity = "warning" if row.layer in heavy else "note"

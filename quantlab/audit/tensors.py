@@ -14,6 +14,7 @@ State = Literal["int8", "converted", "float", "fused", "absent"]
 """int8: kernels write and read it as INT8; converted: a kernel writes it in float, and a layer of its own makes INT8 of
 it; float: nobody reads it as INT8; fused: it lives inside a kernel and is never stored; absent: not in the engine."""
 
+NOT_INT8 = "No layer of the engine runs in INT8: it was not built to."
 Reason = Literal["", "no-scale", "no-kernel", "unfused", "reformat", "output"]
 """Why it is not INT8, or not so everywhere: no scale or Q/DQ for it or for what its layer reads; no INT8 kernel, or a
 slower one; a Q or DQ in a layer of its own; a copy between formats; an output of the network."""
@@ -68,6 +69,7 @@ class _Engine:
     reads: Mapping[str, tuple[str, ...]]
     holders: Mapping[str, LayerRow]
     explicit: bool
+    integers: frozenset[str]
 
 
 def tensor_rows(
@@ -102,7 +104,8 @@ def _joined(inspection: Inspection, rows: Sequence[LayerRow], network: Network, 
         for node in row.nodes if row.role == "compute" else ():
             holders.setdefault(node, row)
     explicit = bool(network.quantized) or any(row.role == "qdq" for row in rows)
-    return _Engine(network, frozenset(scaled), outputs, seen, reads, holders, explicit)
+    integers = frozenset(row.name for row in rows if row.role == "compute" and row.precision in _EIGHT_BITS)
+    return _Engine(network, frozenset(scaled), outputs, seen, reads, holders, explicit, integers)
 
 
 def _note(layer: EngineLayer, row: LayerRow, names: Mapping[str, str], seen: dict[str, _Seen]) -> None:
@@ -160,6 +163,10 @@ def _why_float(tensor: str, layer: str, engine: _Engine) -> tuple[Reason, str]:
     missing = [t for t in missing if not engine.network.operators or t in engine.network.activations]
     if missing:
         return "no-scale", f"«{layer}» cannot run INT8: what it reads, «{missing[0]}», has neither a scale nor Q/DQ."
+    if not engine.integers:
+        return "", NOT_INT8
+    if layer in engine.integers and writes:
+        return "output", f"«{layer}» runs in INT8 and writes it in float, as nothing that reads it is INT8."
     return "no-kernel", f"«{layer}» runs in float: TensorRT has no INT8 kernel for it, or found it slower."
 
 

@@ -78,7 +78,7 @@ def test_a_tensor_without_a_scale_keeps_its_layer_in_float() -> None:
         layer("c2 + add", "CaskConvolution", "b FP32, b FP32", "d FP32", "c2", "add"),
     )
     audit = audit_engine(report(*layers), model=residual_net(), table=table("b", "d"))
-    assert states(audit) == {"b": ("float", "no-scale"), "d": ("float", "no-kernel"), "image": ("float", "no-scale")}
+    assert states(audit) == {"b": ("float", "no-scale"), "d": ("float", ""), "image": ("float", "no-scale")}
     assert "«image»" in audit.tensors[0].explanation
 
 

@@ -105,3 +105,17 @@ def test_the_float_head_is_float_for_want_of_qdq_not_of_a_kernel(model: Model) -
     assert [(f.node, f.rule) for f in audit.findings if f.severity == "warning"] == [
         ("/_swish_1/Clip_output_0_DequantizeLinear", "unfused")
     ]
+
+
+def test_an_engine_without_int8_is_told_once(model: Model) -> None:
+    table = read_scales(GOLDEN / "efficientnet_lite0.entropy2.cache", model)
+    audit = audit_engine(recorded(FP16), model=model, table=table)
+    assert Counter(f.rule for f in audit.findings if f.severity == "warning") == {"not-int8": 1, "reformat": 2}
+
+
+def test_a_kernel_that_reads_int8_and_writes_float_is_no_float_kernel(model: Model) -> None:
+    table = read_scales(GOLDEN / "efficientnet_lite0.entropy2.cache", model)
+    audit = audit_engine(recorded(CACHE), model=model, table=table, optimization_profile=0)
+    (row,) = (row for row in audit.tensors if row.tensor == "/_swish_1/Clip_output_0")
+    assert (row.state, row.reason) == ("float", "output")
+    assert "runs in INT8 and writes it in float" in row.explanation

@@ -12,8 +12,11 @@ import onnx
 import pytest
 
 from quantlab.audit.inspector import parse_inspector
+from quantlab.calibration.provenance import Provenance
+from quantlab.calibration.scale_table import Scale, ScaleTable
 from quantlab.engines.tensorrt.plan import Plan, digest_of
 from quantlab.jobs.layer_times import of_profile, times_path
+from quantlab.storage.scale_table_json import write_scale_table
 from tests.audit.networks import residual_net
 from tests.audit.reports import CACHE, EXPLICIT, FP16, GOLDEN, IMPLICIT, QDQ, recorded
 from tests.audit.test_audit import ENGINE
@@ -187,3 +190,32 @@ def test_another_models_engine_is_stale(place: Path) -> None:
 def test_wrong_usage_is_told() -> None:
     assert quantlab("inspect", "plan").code == 2
     assert quantlab("inspect", "engine").code == 2
+
+
+def test_two_engines_are_compared_at_the_profile_that_is_timed() -> None:
+    first, second = (GOLDEN / f"{name}.inspector.json.gz" for name in (CACHE, QDQ))
+    one, two = (GOLDEN / f"{name}.b128.times.json.gz" for name in (CACHE, QDQ))
+    arguments = ("inspect", "plan", first, "--against", second, "--json")
+    both = [
+        done(*arguments, *more).json["difference"]["groups"]
+        for more in (("--profile", one), ("--against-profile", two))
+    ]
+    named = [[group["nodes"] for group in groups] for groups in both]
+    assert named[0] == named[1]
+    assert done(*arguments, "--against-profile", two).json["audit"]["profile"] == 2
+
+
+def test_a_table_of_another_model_is_stale(place: Path) -> None:
+    row = Scale("image", (0.5,))
+    other = Provenance("sha256:0", "other.onnx", (), {}, "log-linear")
+    write_scale_table(place / "scales.json", ScaleTable((row,), other))
+    arguments = (
+        "inspect",
+        "plan",
+        place / "layers.json",
+        "--model",
+        place / "model.onnx",
+        "--scales",
+        place / "scales.json",
+    )
+    assert "were made for «other.onnx»" in refused(5, *arguments)
