@@ -81,7 +81,7 @@ class Support:
         return any(since <= version and (until is None or version < until) for since, until in self.spans)
 
 
-_QDQ = "use Q/DQ; `quantlab cache convert` makes it from this cache"
+_QDQ = "use Q/DQ; `quantlab cache convert` makes it from this cache (CACHE --model MODEL -o MODEL.int8.onnx)"
 _MODEL = "convert the model, as its own types decide, and build it without that precision"
 _TO_10 = (((8, 5), (11, 0)),)
 

@@ -91,7 +91,7 @@ def test_on_11_a_cache_is_refused_with_what_to_do_instead(version: str) -> None:
         require("calibration cache", "tensorrt", version)
     assert str(refusal.value) == (
         f"TensorRT {version} has no calibration caches (removed in 11.0): use Q/DQ; `quantlab cache convert` makes it from this "
-        "cache."
+        "cache (CACHE --model MODEL -o MODEL.int8.onnx)."
     )
 
 
