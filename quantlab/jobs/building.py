@@ -10,6 +10,7 @@ from quantlab.data import Dataset
 from quantlab.engines.cuda.memory import Device, devices
 from quantlab.engines.tensorrt.build import Progress, Reports, build
 from quantlab.engines.tensorrt.build_options import BuildOptions, Int8Source, NativeCalibration
+from quantlab.engines.tensorrt.card import VERSION
 from quantlab.engines.tensorrt.network import has_qdq
 from quantlab.engines.tensorrt.plan import Plan, card_path, layers_path, read_plan, write_plan
 from quantlab.engines.tensorrt.requirements import check_requirements, refuse_scales_beside_qdq
@@ -150,6 +151,7 @@ def _recipe(what: Building, model: Model, lib: Library, data: Dataset | None) ->
     inputs = {"model": model.digest} | {f"plugin {path}": file_digest(Path(path)) for path in what.options.plugins}
     # Timings only make the build quicker, and are written by it.
     options: dict[str, Any] = {k: v for k, v in asdict(what.options).items() if k not in ("timing_cache", "plugins")}
+    options["card"] = VERSION  # a plan whose card this quantlab does not read is not current
     options |= {"library": f"{lib.name} {lib.version}", "gpu": Device(what.options.device).name if devices() else ""}
     match what.scales:
         case StoredScales(path, way, _):

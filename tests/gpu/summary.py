@@ -80,6 +80,8 @@ def main() -> None:
     parser.add_argument("--copy", type=Path, help="folder for what is kept: tables, JSON, logits, inspector texts")
     parser.add_argument("--command", default="python -m tests.gpu.measure", help="said to have measured it")
     asked = parser.parse_args()
+    if not any(read(asked.folder, subject) for subject in SUBJECTS.values()):
+        parser.error(f"'{asked.folder}' holds nothing that tests.gpu.measure wrote")
     for subject in SUBJECTS.values():
         found = read(asked.folder, subject)
         if found:

@@ -11,7 +11,7 @@ from quantlab.calibration.provenance import DataIdentity
 from quantlab.engines.tensorrt.capabilities import TITLES
 from quantlab.errors import InputError
 
-VERSION = 1
+VERSION = 2
 """Of the card's JSON form."""
 
 

@@ -97,7 +97,7 @@ def test_another_plan_under_the_same_name_is_refused(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"schema": "other"}, "no plan card"),
-        ({"schema_version": 2}, "version 2; this quantlab reads 1"),
+        ({"schema_version": 1}, "version 1; this quantlab reads 2"),
         ({"library": 3}, "library is 3, not text"),
         ({"size": "many"}, "damaged"),
         ({"profiles": 7}, "damaged"),
