@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import onnx
 from typing_extensions import Self
 
-from quantlab.audit import json_form
 from quantlab.audit.findings import layer_findings, profile_findings, tensor_findings
 from quantlab.audit.inspector import Inspection, parse_inspector
 from quantlab.audit.layers import LayerRow, layer_rows
@@ -22,6 +21,7 @@ from quantlab.calibration.scale_table import ScaleTable
 from quantlab.errors import StaleError, UsageError
 from quantlab.graph.finding import Finding
 from quantlab.graph.model import Model, load_model
+from quantlab.storage.dataclass_json import Form
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,6 +31,9 @@ _LAYERS = (
     "layer", "kind", "role", "precision", "output", "weights", "nodes", "macs", "milliseconds", "share", "tactic",
 )  # fmt: skip
 _TENSORS = ("tensor", "state", "reason", "precision", "layer", "explanation")
+
+
+FORM = Form("quantlab-audit", "audit", "audit again")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +125,7 @@ class Audit:
 
     def to_json(self) -> dict[str, Any]:
         """Return the audit as JSON values."""
-        return json_form.to_json(self)
+        return FORM.write(self)
 
     @classmethod
     def from_json(cls, value: object) -> Self:
@@ -133,7 +136,7 @@ class Audit:
         InputError
             When it is no such audit.
         """
-        return json_form.from_json(cls, value)
+        return FORM.read(cls, value)
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw one bar: the share of time in each precision, or of layers where there is no profile."""

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from quantlab.audit import json_form
 from quantlab.audit.audit import Audit
 from quantlab.audit.gains import Gain, Place, gains
 from quantlab.audit.layers import LayerRow
+from quantlab.storage.dataclass_json import Form
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,6 +20,9 @@ another kernel."""
 
 _LARGEST = 3
 _COLUMNS = ("nodes", "kinds", "first", "second", "first_ms", "second_ms")
+
+
+FORM = Form("quantlab-audit-difference", "difference of audits", "audit again")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +110,7 @@ class Difference:
 
     def to_json(self) -> dict[str, Any]:
         """Return all of it as JSON values."""
-        return json_form.to_json(self, "quantlab-audit-difference")
+        return FORM.write(self)
 
     def _times(self) -> str:
         if not self.gains:

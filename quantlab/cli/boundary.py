@@ -13,12 +13,12 @@ from typer.core import TyperGroup
 from quantlab.cli.console import print_error, print_error_json
 from quantlab.cli.main import CLOSED_PIPE, INTERRUPTED, drop_output
 from quantlab.errors import InputError, MachineError, QuantlabError
+from quantlab.python_file import MODULE
 
 INTERNAL = 70
 _INTERRUPTED = "Interrupted; nothing half-written was left."
 _FULL = {errno.ENOSPC: "no space is left on the device", errno.EDQUOT: "the disk quota is used up"}
 _JSON = "quantlab.json"
-_SCRIPT = "quantlab_script_"  # how `data.script` names the module of a user's file
 
 
 class Commands(TyperGroup):
@@ -96,7 +96,7 @@ def _translated(error: BaseException) -> QuantlabError | None:
 def _script_line(error: BaseException) -> str | None:
     """Return where in the user's own data script an error came up."""
     for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
-        if _module(frame).startswith(_SCRIPT):
+        if _module(frame).startswith(MODULE):
             return f"'{Path(frame.f_code.co_filename)}', line {line}"
     return None
 

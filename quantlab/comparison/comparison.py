@@ -12,7 +12,6 @@ from quantlab.comparison.agreement import Agreement, Flip
 from quantlab.comparison.backends import Backends
 from quantlab.comparison.finality import check_unseen, may_be_final, sets_with_a_say
 from quantlab.comparison.frames import flips_frame, scores_frame, tensors_frame
-from quantlab.comparison.json_form import from_json, to_json
 from quantlab.comparison.labelled import LabelledBatches
 from quantlab.comparison.latency import Latency
 from quantlab.comparison.metric_score import MetricScore
@@ -24,9 +23,12 @@ from quantlab.comparison.tensors import TensorError, TensorProbe
 from quantlab.data.batch import Dataset
 from quantlab.engines.engine import Engine
 from quantlab.numerics.arrays import AnyArray, Tensors
+from quantlab.storage.dataclass_json import Form
 
 if TYPE_CHECKING:
     import pandas as pd
+
+FORM = Form("quantlab-comparison", "comparison", "compare again")
 
 _Identity: TypeAlias = Annotated[DataIdentity, PlainValidator(DataIdentity.from_json)]
 """A data identity that JSON holds in its own form."""
@@ -126,7 +128,7 @@ class Comparison:
     def to_json(self) -> dict[str, Any]:
         """Return all fields as JSON values."""
         sets = {"data": self.data.to_json(), "chosen_on": [used.to_json() for used in self.chosen_on]}
-        return to_json(self) | sets
+        return FORM.write(self) | sets
 
     @classmethod
     def from_json(cls, value: object) -> "Comparison":
@@ -140,7 +142,7 @@ class Comparison:
         InputError
             When it is no comparison, or a field is missing, unknown or of another type.
         """
-        found = from_json(cls, value)
+        found = FORM.read(cls, value)
         return replace(found, final=found.final and may_be_final(found.data, found.chosen_on))
 
     def _repr_html_(self) -> str:

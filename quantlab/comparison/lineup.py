@@ -10,7 +10,6 @@ from pydantic import PlainValidator
 
 from quantlab.comparison.comparison import CompareOptions, Comparison, compare_pairs
 from quantlab.comparison.cost import Cost, of_plan
-from quantlab.comparison.json_form import from_json, to_json
 from quantlab.comparison.lineup_table import table_cells
 from quantlab.comparison.one_pass import Pair
 from quantlab.comparison.tasks import Metric, TopK
@@ -19,11 +18,12 @@ from quantlab.data.batch import Dataset
 from quantlab.engines.engine import Engine
 from quantlab.errors import UsageError
 from quantlab.numerics.arrays import Tensors
+from quantlab.storage.dataclass_json import Form
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SCHEMA = "quantlab-lineup"
+FORM = Form("quantlab-lineup", "comparison", "compare again")
 
 _Comparison = Annotated[Comparison, PlainValidator(Comparison.from_json)]
 
@@ -151,7 +151,7 @@ class Lineup:
     def to_json(self) -> dict[str, Any]:
         """Return all fields as JSON values."""
         comparisons = [entry.comparison.to_json() for entry in self.entries]
-        found = to_json(self, schema=SCHEMA)
+        found = FORM.write(self)
         for entry, comparison in zip(found["entries"], comparisons, strict=True):
             entry["comparison"] = comparison
         return found
@@ -165,7 +165,7 @@ class Lineup:
         InputError
             When it is no lineup, or a field is missing, unknown or of another type.
         """
-        return from_json(cls, value, schema=SCHEMA)
+        return FORM.read(cls, value)
 
     def _costs(self) -> list[Cost]:
         return [self.reference_cost, *(entry.cost for entry in self.entries)]

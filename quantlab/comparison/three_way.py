@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import PlainValidator
 
 from quantlab.comparison.comparison import CompareOptions, Comparison, compare_pairs
-from quantlab.comparison.json_form import from_json, to_json
 from quantlab.comparison.one_pass import Pair
 from quantlab.comparison.tasks import Metric, TopK
 from quantlab.comparison.tensors import TensorError, TensorProbe
@@ -16,12 +15,13 @@ from quantlab.data.batch import Dataset
 from quantlab.engines.engine import Engine
 from quantlab.errors import UsageError
 from quantlab.numerics.arrays import Tensors
+from quantlab.storage.dataclass_json import Form
 
 Verdict: TypeAlias = Literal["build", "scales", "engine", "none"]
 """build: the float engine is already another network than the model; scales: quantizing itself costs too much; engine:
 the INT8 engine is not what the simulation predicts; none: all three are as they should be."""
 
-SCHEMA = "quantlab-three-way"
+FORM = Form("quantlab-three-way", "comparison", "compare again")
 _STEPS: tuple[Verdict, ...] = ("build", "scales", "engine")
 
 _Comparison = Annotated[Comparison, PlainValidator(Comparison.from_json)]
@@ -128,7 +128,7 @@ class ThreeWay:
 
     def to_json(self) -> dict[str, Any]:
         """Return all fields, the verdict and its sentence as JSON values."""
-        found = to_json(self, schema=SCHEMA)
+        found = FORM.write(self)
         parts = {"build": self.build, "scales": self.scales, "engine": self.engine, "whole": self.whole}
         told = {"verdict": self.verdict, "guilty": list(self.guilty), "sentence": self.sentence}
         return found | {name: part.to_json() for name, part in parts.items()} | told
@@ -142,7 +142,7 @@ class ThreeWay:
         InputError
             When it is no three-way check, or a field is missing, unknown or of another type.
         """
-        return from_json(cls, value, schema=SCHEMA)
+        return FORM.read(cls, value)
 
     def _repr_html_(self) -> str:
         return f"<p><b>{escape(self.verdict)}</b><br>{escape(self.sentence)}</p>"

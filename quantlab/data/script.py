@@ -1,10 +1,7 @@
 """Data sets from a user's Python file with `load_data()`, Polygraphy's convention."""
 
-import importlib.machinery
 import inspect
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from os import PathLike, fspath
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +9,7 @@ from typing import Any
 
 from quantlab.data.stream import Stream
 from quantlab.errors import InputError
+from quantlab.python_file import run_python_file
 
 _DEFAULT = "load_data"
 
@@ -34,7 +32,9 @@ def script(source: str | PathLike[str], *, name: str | None = None) -> Stream:
         When the file is missing or cannot be run, or has no such function.
     """
     path, function = _split(fspath(source))
-    load = _function(_run(path), function, path)
+    if not path.is_file():
+        raise InputError(f"There is no Python file {path}; the data script is given as FILE.py or FILE.py:FUNCTION.")
+    load = _function(run_python_file(path, "The data script"), function, path)
     return Stream(load, name or path.stem)
 
 
@@ -43,37 +43,6 @@ def _split(source: str) -> tuple[Path, str]:
     if colon and function.isidentifier() and not Path(source).is_file():
         return Path(path), function
     return Path(source), _DEFAULT
-
-
-def _run(path: Path) -> ModuleType:
-    """Execute the file as a module; read as source, so that no bytecode is left beside it."""
-    if not path.is_file():
-        raise InputError(f"There is no Python file {path}; the data script is given as FILE.py or FILE.py:FUNCTION.")
-    loader = importlib.machinery.SourceFileLoader(f"quantlab_script_{path.stem}", str(path))
-    try:
-        code = loader.source_to_code(loader.get_data(str(path)), str(path))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise InputError(f"The data script {path} cannot be read as Python: {error}.") from error
-    module = ModuleType(loader.name)
-    module.__file__ = str(path)
-    sys.modules[loader.name] = module  # where dataclasses, for one, look their module up
-    try:
-        with _siblings_importable(path):
-            exec(code, module.__dict__)
-    except (ImportError, OSError) as error:
-        raise InputError(f"The data script {path} could not be loaded: {error}.") from error
-    return module
-
-
-@contextmanager
-def _siblings_importable(path: Path) -> Iterator[None]:
-    """Let the script import the files beside it, as `python FILE.py` would."""
-    folder = str(path.resolve().parent)
-    sys.path.insert(0, folder)
-    try:
-        yield
-    finally:
-        sys.path.remove(folder)
 
 
 def _function(module: ModuleType, name: str, path: Path) -> Callable[[], Any]:

@@ -1,9 +1,7 @@
 """Operators of the user's own for ONNX Runtime: from a shared library, or from a Python file that names one."""
 
 import functools
-import importlib.machinery
 import re
-import sys
 from collections.abc import Iterable
 from os import PathLike, fspath
 from pathlib import Path
@@ -11,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from quantlab.errors import InputError
+from quantlab.python_file import run_python_file
 
 _UNKNOWN = re.compile(r"(\S+)\(-?\d+\) is not a registered function/op")
 
@@ -69,20 +68,12 @@ def _library(source: Path) -> str:
 
 @functools.cache
 def _run(path: Path) -> ModuleType:
-    """Execute the file as a module; read as source, so that no bytecode is left beside it."""
-    loader = importlib.machinery.SourceFileLoader(f"quantlab_ops_{path.stem}", str(path))
+    """Execute the file, once a process: operators that are defined twice are refused."""
     try:
-        code = loader.source_to_code(loader.get_data(str(path)), str(path))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise InputError(f"The custom operators in '{path}' cannot be read as Python: {error}.") from error
-    module = ModuleType(loader.name)
-    module.__file__ = str(path)
-    sys.modules[loader.name] = module  # where dataclasses, for one, look their module up
-    try:
-        exec(code, module.__dict__)
+        return run_python_file(path, "The file of custom operators")
+    except InputError:
+        raise
     except Exception as error:  # whatever the user's own file raises
-        del sys.modules[loader.name]
         raise InputError(
-            f"The custom operators in '{path}' could not be loaded: {str(error) or type(error).__name__}."
+            f"The file of custom operators {path} could not be loaded: {str(error) or type(error).__name__}."
         ) from error
-    return module
