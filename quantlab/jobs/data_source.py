@@ -90,7 +90,7 @@ def open_data(source: DataSource, inputs: Mapping[str, TensorSpec], *, name: str
         return arrays(place, preprocess=source.preprocess, batch=source.batch, name=name, **given)
     if source.preprocess is None:
         raise UsageError(
-            f"'{place}' holds images, and nothing says how the model wants them: declare the preprocessing (size, layout, "
+            f"'{place}' is taken for images, and nothing says how the model wants them: declare the preprocessing (size, layout, "
             "colour, scale, mean, std) with --preprocess, or as `preprocess` in a job."
         )
     return images(
