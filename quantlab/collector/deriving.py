@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from quantlab.engines.engine import Engine
 from quantlab.errors import InputError
-from quantlab.graph.derive import Clip, Derivation, Pad, Same
+from quantlab.graph.derive import Clip, Derivation, Pad, Pooled, Same
 from quantlab.numerics.counting import Tally, can_clip
 from quantlab.numerics.histogram import Histogram
 from quantlab.numerics.tensorrt_histogram import TensorRTHistogram
@@ -51,7 +51,7 @@ def _exact(derivation: Derivation, *, tensorrt: bool) -> bool:
     if isinstance(rule, Clip):
         # TensorRT's bin width follows each tensor's own maximum, so its grid of the clipped tensor is another one.
         return not tensorrt and can_clip(rule.low, rule.high)
-    return rule.value == 0
+    return tensorrt if isinstance(rule, Pooled) else rule.value == 0
 
 
 def derive_histograms(tallies: Mapping[str, Tally], plan: Plan) -> dict[str, Histogram]:
@@ -70,7 +70,7 @@ def _derived(source: Tally, derivation: Derivation) -> Tally:
 
 
 def derive_tensorrt(histograms: Mapping[str, TensorRTHistogram], plan: Plan) -> dict[str, TensorRTHistogram]:
-    """Return TensorRT's histogram of every wanted tensor: padding adds to bin 0, all else is the source's."""
+    """Return the histogram by which TensorRT scales each wanted tensor: padding adds to bin 0, all else is the source's."""
     known = dict(histograms)
     for tensor, derivation in plan.rules.items():
         source, rule = known[derivation.source], derivation.rule

@@ -64,7 +64,15 @@ class Clip:
     high: float
 
 
-Rule: TypeAlias = Same | Pad | Clip
+@dataclass(frozen=True, slots=True)
+class Pooled:
+    """The largest of the source's values in each window.
+
+    Its own histogram does not follow from the source's; but TensorRT's calibrators give it the source's scale.
+    """
+
+
+Rule: TypeAlias = Same | Pad | Clip | Pooled
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +87,8 @@ def derivations(graph: Graph) -> Mapping[str, Derivation]:
     """Return the float activations that are derived, sources before what follows from them.
 
     Exact without rounding: each value of the tensor is a value of its source, a known constant, or the nearer
-    bound. Concat, Slice, Split and pooling choose or mix values and are not derived.
+    bound. Concat, Slice, Split and average pooling choose or mix values and are not derived; MaxPool is for TensorRT's
+    grid alone (`Pooled`).
     """
     activations = frozenset(graph.float_activations())
     found: dict[str, Derivation] = {}
@@ -103,6 +112,8 @@ def _rule(node: onnx.NodeProto, graph: Graph) -> Rule | None:
         return Clip(0.0, math.inf)
     if node.op_type == "Clip":
         return _clip(node, graph)
+    if node.op_type == "MaxPool":
+        return Pooled()
     if node.op_type == "Pad" and attribute(node, "mode", b"constant") == b"constant":
         return _pad(node, graph)
     return None

@@ -19,6 +19,7 @@ from quantlab.errors import InputError
 from quantlab.numerics.arrays import F32, AnyArray, Tensors
 from quantlab.numerics.histogram import Histogram
 from quantlab.numerics.tensorrt_histogram import TensorRTGrid, TensorRTHistogram
+from tests.graph.nets import net_of
 from tests.networks import image_batch, small_cnn
 
 
@@ -201,6 +202,17 @@ def test_tensorrts_grid_notes_order_and_counts_padding() -> None:
     assert isinstance(relu6, TensorRTHistogram)
     assert isinstance(padded, TensorRTHistogram)
     assert padded.counts[0] - relu6.counts[0] == 6 * 8 * (12 * 12 - 10 * 10)
+
+
+def test_a_pooled_tensor_has_its_inputs_grid_for_tensorrt_and_its_own_values_else() -> None:
+    net = net_of(
+        "net (float[N,2,6,6] x) => (float[N,2,3,3] y) { y = MaxPool<kernel_shape = [2,2], strides = [2,2]>(x) }"
+    )
+    images = [{"x": np.arange(-72, 72, dtype=np.float32).reshape(2, 2, 6, 6)}]
+    with engines.ort(net, expose="all") as engine:
+        tensorrt, own = collect(engine, images, grid=TensorRTGrid(2)), collect(engine, images)
+    assert np.array_equal(tensorrt["y"].counts, tensorrt["x"].counts)
+    assert (own["x"].total, own["y"].total, own["y"].low) == (144, 36, -65.0)
 
 
 def test_the_same_bits_come_from_the_reference_network_for_any_order(reference: object) -> None:

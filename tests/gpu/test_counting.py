@@ -227,7 +227,7 @@ def test_torch_tensors_of_no_use_are_refused() -> None:
     with pytest.raises(InputError, match="make it contiguous first"):
         as_device_array(torch.zeros(3, 4, device="cuda").T)
     with pytest.raises(InputError, match="cannot be read through DLPack"):
-        as_device_array(torch.zeros(3, device="cuda", requires_grad=True))
+        as_device_array(torch.ones(3, device="cuda").to_sparse())
 
 
 def test_torch_reads_a_device_array() -> None:

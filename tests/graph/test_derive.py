@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from quantlab.graph.derive import Clip, Derivation, Pad, Same, derivations
+from quantlab.graph.derive import Clip, Derivation, Pad, Pooled, Same, derivations
 from quantlab.graph.model import load_model
 from quantlab.graph.normalise import normalise
 from quantlab.graph.probe import expose
@@ -112,7 +112,7 @@ def test_a_pad_counts_only_whole_tensors() -> None:
     [
         "y = Concat<axis = 1>(x, x)",
         "y = Slice(x, one, two)",
-        "y = MaxPool<kernel_shape = [2, 2]>(x)",
+        "y = AveragePool<kernel_shape = [2, 2]>(x)",
         "y, z = Split<axis = 1, num_outputs = 2>(x)",
         "y = LeakyRelu(x)",
         "y = acme.Relu(x)",
@@ -123,6 +123,10 @@ def test_operators_that_choose_mix_or_repeat_values_are_not_derived(body: str) -
     proto = model(f"net (float[2,4,6,6] x) => (float[a,b,c,d] y) {{ {body} }}",
                   one=i64([1]), two=i64([2]), four=i64([2, 4, 6, 6]))  # fmt: skip
     assert "y" not in derivations(Graph(proto))
+
+
+def test_a_pooled_tensor_has_a_rule_of_its_own() -> None:
+    assert rule_of("y = MaxPool<kernel_shape = [2, 2]>(x)") == Pooled()
 
 
 def test_only_float_activations_are_derived_and_only_from_activations() -> None:

@@ -32,11 +32,11 @@ ACTIVATIONS = {
 @pytest.mark.parametrize("norm", ["", "BatchNormalization(c, scale, shift, mean, var)"])
 def test_nothing_inside_convolution_norm_activation_is_quantized(activation: str, norm: str) -> None:
     start = f"c = Conv(x, w) \n a = {norm}" if norm else "a = Conv(x, w)"
-    text = f"g (float[N,3,8,8] x) => (float[N,4,4,4] y) {{ {start} \n {activation} \n y = Conv(y0, v) }}"
+    text = f"g (float[N,8,8,8] x) => (float[N,4,4,4] y) {{ {start} \n {activation} \n y = Conv(y0, v) }}"
     numbers = {"zero": 0, "half": 0.5, "one": 1, "two": 1.414, "three": 3, "six": 6}
     arrays = {k: np.array(v, "f") for k, v in numbers.items()}
     arrays |= {k: np.ones(4, "f") for k in ("scale", "shift", "mean", "var")}
-    proto = net_of(text, w=np.ones((4, 3, 3, 3), "f"), v=np.ones((4, 4, 3, 3), "f"), **arrays)
+    proto = net_of(text, w=np.ones((4, 8, 3, 3), "f"), v=np.ones((4, 4, 3, 3), "f"), **arrays)
     got = placed(proto)
     assert got.tensors == ("x", "y0")
     inside = {t for t, reason in got.floats.items() if reason.startswith("inside one kernel")}

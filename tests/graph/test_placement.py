@@ -28,6 +28,15 @@ def test_all_inputs_of_weighted_operators_are_quantized_and_their_outputs_as_suc
     assert got.tensors == ("x", "r")
 
 
+@pytest.mark.parametrize(("channels", "pair"), [(3, True), (4, True), (5, False)])
+def test_a_convolution_over_an_image_writes_integers_before_a_leaky_relu(channels: int, pair: bool) -> None:
+    text = f"g (float[N,{channels},8,8] x) => (float[N,6,4,4] y) {{ a = Conv(x, w) \n r = LeakyRelu(a) \n y = Conv(r, v) }}"
+    got = placed(net(text, w=(4, channels, 3, 3), v=(6, 4, 3, 3)))
+    assert uses(got) == {"x": ["Conv0:0"], **({"a": ["LeakyRelu1:0"]} if pair else {}), "r": ["Conv2:0"]}
+    assert got.tensors == ("x", "r")
+    assert shares(got) == ({"a": "r"} if pair else {})
+
+
 def test_a_matmul_of_two_activations_has_both_quantized() -> None:
     text = "g (float[N,4,8] q, float[N,8,4] k) => (float[N,4,4] y) { y = MatMul(q, k) }"
     assert uses(placed(net(text))) == {"q": ["MatMul0:0"], "k": ["MatMul0:1"]}

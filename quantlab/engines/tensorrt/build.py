@@ -92,10 +92,10 @@ def build_network(
     reports: Reports | None = None,
 ) -> Plan:
     """Build a plan of a network that is known to belong to a user's model; see `build`."""
-    if isinstance(int8, FromRanges):
+    explicit = has_qdq(network.proto)
+    if isinstance(int8, FromRanges) and not explicit:
         check_made_for(int8.table.provenance, network.digest, network.name)
     settings, told, lib = options or BuildOptions(), reports or Reports(), library_named(library)
-    explicit = has_qdq(network.proto)
     check_requirements(settings, int8, explicit=explicit, library=lib.name, version=lib.version)
     started = perf_counter()
     with lib.log.heard(told.log) as heard, interruptible(heard):
