@@ -8,15 +8,17 @@ from typing import Any
 
 from quantlab.calibration.provenance import Provenance, check_made_for
 from quantlab.calibration.scale_table import Scale, ScaleTable
+from quantlab.calibration.weight_methods import WeightMethod
 from quantlab.engines.opening import refuse_nothing
 from quantlab.errors import UsageError
 from quantlab.graph.metadata import chosen_on, provenance_of
 from quantlab.graph.model import Model, load_model
 from quantlab.graph.normalise import normalise
+from quantlab.graph.patterns import WEIGHTED
 from quantlab.graph.placement import Head, place
 from quantlab.graph.qdq import WeightForm, insert_qdq
 from quantlab.graph.target import Target
-from quantlab.graph.view import Graph
+from quantlab.graph.view import Graph, operator
 
 __all__ = ["QuantizeOptions", "QuantizedModel", "check_model", "chosen_on", "provenance_of", "quantize"]
 
@@ -35,12 +37,18 @@ class QuantizeOptions:
         float keeps the last weighted operator and the global pooling before it in float; int8 quantizes them.
     allow_missing
         Leave tensors float that the table lacks, instead of refusing.
+    keep_float
+        Names of weighted operators that stay float by wish.
+    weight_method
+        Scales of the weights that have no row in the table; None: the largest magnitude of each channel.
     """
 
     target: str = "tensorrt"
     weights: WeightForm = "int8"
     head: Head = "float"
     allow_missing: bool = False
+    keep_float: tuple[str, ...] = ()
+    weight_method: WeightMethod | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +97,13 @@ def quantize(
     loaded = load_model(model)
     check_model(table.provenance, loaded)
     normalised = normalise(loaded)
-    placement = place(Graph(normalised.model.proto), Target.parse(settings.target), head=settings.head)
+    graph = Graph(normalised.model.proto)
+    _check_kept(graph, settings.keep_float)
+    placement = place(graph, Target.parse(settings.target), head=settings.head, keep=settings.keep_float)
     refuse_nothing(placement)
     metadata = {"target": settings.target, "weights": settings.weights, "head": settings.head}
+    if settings.keep_float:
+        metadata["keep_float"] = json.dumps(sorted(settings.keep_float))
     if table.provenance is not None:
         metadata["provenance"] = json.dumps(table.provenance.to_json(), sort_keys=True)
     result = insert_qdq(
@@ -99,12 +111,23 @@ def quantize(
         _renamed(table, normalised.all_aliases),
         placement,
         weights=settings.weights,
+        weight_method=settings.weight_method,
         allow_missing=settings.allow_missing,
         metadata=metadata,
     )
     activations = tuple(name for name in result.used if name in placement.activations)
     built = load_model(result.proto)
     return QuantizedModel(built, result.floats, activations, result.weight_rows, table.provenance, settings.target)
+
+
+def _check_kept(graph: Graph, names: tuple[str, ...]) -> None:
+    weighted = {node.name for node in graph.nodes if operator(node) in WEIGHTED}
+    for name in names:
+        if name not in weighted:
+            raise UsageError(
+                f"«{name}» is no weighted operator of the model, so it cannot be kept in float; there are, for instance, "
+                f"{', '.join(f'«{n}»' for n in sorted(weighted)[:3])}."
+            )
 
 
 def check_model(provenance: Provenance | None, model: Model) -> None:

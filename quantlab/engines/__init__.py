@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from quantlab.engines.tensorrt.engine import TrtEngine
     from quantlab.engines.tensorrt.runtime import LibraryName
 
-__all__ = ["ort", "trt"]
+__all__ = ["ort", "simulation", "trt"]
 
 
 def ort(
@@ -53,6 +53,27 @@ def ort(
     from quantlab.engines.opening import open_ort
 
     return open_ort(model, expose=expose, target=target, options=OrtOptions(optimize, threads, libraries(custom_ops)))
+
+
+def simulation(model: Any, *, threads: int | None = None) -> "OrtEngine":
+    """Open a Q/DQ model with the arithmetic of TensorRT's INT8 kernels, on the CPU.
+
+    Parameters
+    ----------
+    model
+        Path, ModelProto or Model with Q/DQ as TensorRT takes it; see `quantlab.graph.simulate.simulation_of` for what is
+        exact and what differs.
+    threads
+        As for `ort`.
+
+    Raises
+    ------
+    InputError
+        For a model that cannot be read or run.
+    """
+    from quantlab.engines.opening import open_simulation
+
+    return open_simulation(model, threads=threads)
 
 
 def trt(

@@ -53,11 +53,14 @@ class OrtOptions:
         Worker threads inside an operator; None is one a core.
     libraries
         Shared libraries with custom operators.
+    integer_kernels
+        Whether optimizing may put ONNX Runtime's integer kernels in the place of operators between Q/DQ.
     """
 
     optimize: bool = True
     threads: int | None = None
     libraries: tuple[str, ...] = ()
+    integer_kernels: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +142,7 @@ class OrtEngine:
         """Runtime, version and instruction set."""
         import onnxruntime
 
-        mode = "" if self._options.optimize else " unoptimized"
+        mode = ("" if self._options.integer_kernels else " simulating") if self._options.optimize else " unoptimized"
         return f"onnxruntime {onnxruntime.__version__} CPU{mode} ({instruction_set()})"
 
     def run(self, batch: Tensors) -> Mapping[str, AnyArray]:
@@ -236,6 +239,8 @@ def _open(proto: onnx.ModelProto, options: OrtOptions) -> Any:
     settings.intra_op_num_threads = options.threads or os.cpu_count() or 1
     # A waiting thread that spins burns the processor time that counting needs.
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if not options.integer_kernels:
+        settings.add_session_config_entry("session.disable_quant_qdq", "1")
     for library in options.libraries:
         register(settings, library)
     if not options.optimize:

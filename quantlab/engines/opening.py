@@ -14,6 +14,7 @@ from quantlab.graph.model import Model, load_model
 from quantlab.graph.normalise import normalise
 from quantlab.graph.placement import Placement, place
 from quantlab.graph.probe import exposable
+from quantlab.graph.simulate import simulate
 from quantlab.graph.target import Target
 from quantlab.graph.view import Graph
 
@@ -24,6 +25,13 @@ def open_ort(model: Any, *, expose: str | tuple[str, ...] | None, target: str, o
         return OrtEngine(plain_network(model), options=options)
     network, outputs = exposed_network(model, expose, target=target)
     return OrtEngine(network, outputs=outputs, options=options)
+
+
+def open_simulation(model: Any, *, threads: int | None) -> OrtEngine:
+    """Open the simulation of a Q/DQ model; see `quantlab.engines.simulation`."""
+    loaded = _loaded(model)
+    network = Network(simulate(loaded).proto, loaded.digest, _name(loaded), chosen_on=chosen_on(loaded))
+    return OrtEngine(network, options=OrtOptions(threads=threads, integer_kernels=False))
 
 
 def plain_network(model: Any) -> Network:

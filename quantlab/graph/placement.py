@@ -88,6 +88,8 @@ class Placement:
         Why a tensor or node that could be thought of as INT8 stays float, in graph order.
     groups
         Tensors that must have one scale, each group in graph order.
+    kept
+        The operators that stay float by wish.
     """
 
     target: Target
@@ -96,6 +98,7 @@ class Placement:
     weights: Mapping[str, tuple[WeightSite, ...]]
     floats: Mapping[str, str]
     groups: tuple[tuple[str, ...], ...]
+    kept: frozenset[str] = frozenset()
 
     @property
     def tensors(self) -> tuple[str, ...]:
@@ -103,7 +106,14 @@ class Placement:
         return tuple(name for name, site in self.activations.items() if site.shares is None)
 
 
-def place(graph: Graph, target: Target, *, head: Head = "float", without: Collection[str] = frozenset()) -> Placement:
+def place(
+    graph: Graph,
+    target: Target,
+    *,
+    head: Head = "float",
+    without: Collection[str] = frozenset(),
+    keep: Collection[str] = frozenset(),
+) -> Placement:
     """Find the places of Q/DQ in a float model.
 
     Parameters
@@ -117,6 +127,8 @@ def place(graph: Graph, target: Target, *, head: Head = "float", without: Collec
         most by rounding; "int8" quantizes them too.
     without
         Tensors that get no Q/DQ (for want of a scale, or by wish); weighted operators that read them stay float.
+    keep
+        Names of weighted operators that stay float by wish; other names are no one's and do nothing.
 
     Raises
     ------
@@ -124,7 +136,7 @@ def place(graph: Graph, target: Target, *, head: Head = "float", without: Collec
         Nodes without a name or with the same one; Q/DQ already in the model.
     """
     _refuse(graph)
-    reasons = _float_operators(graph, target, head) | _without_scale(graph, without)
+    reasons = _float_operators(graph, target, head) | _without_scale(graph, without) | _kept(graph, keep)
     quantized = [n for n in graph.nodes if operator(n) in WEIGHTED and n.name not in reasons]
     kernels = tuple(fusion(graph, node) for node in quantized)
     marking = Marking(graph, target, without=without)
@@ -142,7 +154,12 @@ def place(graph: Graph, target: Target, *, head: Head = "float", without: Collec
         MappingProxyType(_weights(graph, quantized, target)),
         MappingProxyType(reasons | _float_tensors(graph, marking, kernels)),
         marking.groups(),
+        frozenset(keep),
     )
+
+
+def _kept(graph: Graph, keep: Collection[str]) -> dict[str, str]:
+    return {n.name: "stays in float by wish" for n in graph.nodes if operator(n) in WEIGHTED and n.name in keep}
 
 
 def activation_operands(graph: Graph, node: onnx.NodeProto) -> tuple[int, ...]:

@@ -122,7 +122,8 @@ def _covered(
                 f"quantizes: {names(absent)}. Calibrate them, or allow missing ones to stay float."
             )
         lost += absent
-        placement = place(graph, placement.target, head=placement.head, without=frozenset(lost))
+        kept = placement.kept
+        placement = place(graph, placement.target, head=placement.head, without=frozenset(lost), keep=kept)
     return placement, lost
 
 

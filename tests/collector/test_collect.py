@@ -212,7 +212,10 @@ def test_a_pooled_tensor_has_its_inputs_grid_for_tensorrt_and_its_own_values_els
     with engines.ort(net, expose="all") as engine:
         tensorrt, own = collect(engine, images, grid=TensorRTGrid(2)), collect(engine, images)
     assert np.array_equal(tensorrt["y"].counts, tensorrt["x"].counts)
-    assert (own["x"].total, own["y"].total, own["y"].low) == (144, 36, -65.0)
+    pooled, source = own["y"], own["x"]
+    assert isinstance(pooled, Histogram)
+    assert isinstance(source, Histogram)
+    assert (source.total, pooled.total, pooled.low) == (144, 36, -65.0)
 
 
 def test_the_same_bits_come_from_the_reference_network_for_any_order(reference: object) -> None:

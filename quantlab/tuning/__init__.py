@@ -1,0 +1,1 @@
+"""Corrections that a trained network gets after calibration: biases, rounding of weights, scales of activations."""

@@ -1,0 +1,93 @@
+"""What one candidate costs on the samples it is measured on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from quantlab.comparison.comparison import Comparison
+from quantlab.comparison.statistics import Interval, wilson
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """The figures of one candidate.
+
+    Attributes
+    ----------
+    samples
+        How many it was measured on.
+    sqnr_db
+        Signal-to-noise ratio of each output against FP32, in dB.
+    agreement
+        Share of samples with FP32's class; None where no output holds class scores.
+    metric
+        What `drop` is of: the first metric's name; «other class» without labels, «» where there are no classes.
+    drop, drop_interval
+        Percentage points lost, with its interval. For «other class» it is the share of changed samples: no metric can
+        lose more.
+    fidelity, fidelity_error
+        Mean of the user's own comparison with FP32, and its standard error.
+    seconds
+        What measuring took.
+    """
+
+    samples: int
+    sqnr_db: Mapping[str, float]
+    agreement: float | None = None
+    metric: str = ""
+    drop: float | None = None
+    drop_interval: Interval | None = None
+    fidelity: float | None = None
+    fidelity_error: float | None = None
+    seconds: float = 0.0
+
+    @property
+    def worst_sqnr_db(self) -> float:
+        """Of the output that lost most, in dB."""
+        return min(self.sqnr_db.values())
+
+    @property
+    def mean_sqnr_db(self) -> float:
+        """Over the outputs, in dB: what trials are ranked by, as it moves with every value and not with flips alone."""
+        return sum(self.sqnr_db.values()) / len(self.sqnr_db)
+
+    @classmethod
+    def of(cls, found: Comparison, fidelity: tuple[float, float] | None, seconds: float) -> Score:
+        """Return the figures of a comparison."""
+        changed = len(found.flips)
+        classes = found.agreement.samples
+        metric, drop, interval = "", None, None
+        if found.metrics:
+            first = found.metrics[0]
+            factor = 1.0 if first.unit == "points" else 100.0
+            metric, drop, interval = first.name, first.drop * factor, first.interval.scaled(factor)
+        elif classes:
+            metric, drop = "other class", 100 * changed / classes
+            interval = wilson(changed, classes, found.level).scaled(100)
+        return cls(
+            samples=found.samples,
+            sqnr_db={error.tensor: error.sqnr_db for error in found.outputs},
+            agreement=found.agreement.score if classes else None,
+            metric=metric,
+            drop=drop,
+            drop_interval=interval,
+            fidelity=fidelity[0] if fidelity else None,
+            fidelity_error=fidelity[1] if fidelity else None,
+            seconds=seconds,
+        )
+
+    def better_than(self, other: Score, by_db: float = 0.0) -> bool:
+        """Tell whether a trial is kept: more than `by_db` less noise, and no worse in what the user asked for.
+
+        Worse is what lies beyond a standard error of the difference, so that a lucky image decides nothing.
+        """
+        if not self.mean_sqnr_db > other.mean_sqnr_db + by_db:
+            return False
+        if self.fidelity is not None and other.fidelity is not None:
+            reach = max(self.fidelity_error or 0.0, other.fidelity_error or 0.0)
+            return self.fidelity >= other.fidelity - reach
+        if self.drop is None or other.drop is None or other.drop_interval is None:
+            return True
+        reach = (other.drop_interval.high - other.drop_interval.low) / 4
+        return self.drop <= other.drop + reach

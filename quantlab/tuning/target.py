@@ -1,0 +1,92 @@
+"""When an INT8 network is good enough, and how sure that is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from quantlab.comparison.statistics import PairedCounts, newcombe
+from quantlab.errors import UsageError
+from quantlab.tuning.score import Score
+
+Standing: TypeAlias = Literal["holds", "likely", "misses"]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What may be lost; what is None is not asked for.
+
+    Attributes
+    ----------
+    max_drop
+        Percentage points of the task's metric, ≥ 0: of the first metric where there are labels, else of samples whose
+        class is another one, which bounds it.
+    min_agreement
+        Share, 0 … 1, of samples that INT8 puts into FP32's class.
+    min_sqnr_db
+        Signal-to-noise ratio of the worst output, in dB.
+    min_fidelity
+        Mean of the user's own comparison with FP32.
+    confidence
+        Of the interval that has to keep `max_drop`, 0 … 1.
+    """
+
+    max_drop: float | None = 0.5
+    min_agreement: float | None = None
+    min_sqnr_db: float | None = None
+    min_fidelity: float | None = None
+    confidence: float = 0.95
+
+    def __post_init__(self) -> None:
+        if self.max_drop is not None and not self.max_drop >= 0:
+            raise UsageError(f"The drop that is allowed is in percentage points, at least 0, not {self.max_drop}.")
+        for name, value in (("agreement", self.min_agreement), ("confidence", self.confidence)):
+            if value is not None and not 0 <= value <= 1:
+                raise UsageError(f"The {name} is a share from 0 to 1, not {value}.")
+
+    def judged(self, score: Score) -> Standing:
+        """Return whether a score holds the target: with the confidence asked for, as far as one can see, or not."""
+        limits = (
+            (self.min_agreement, score.agreement),
+            (self.min_sqnr_db, score.worst_sqnr_db),
+            (self.min_fidelity, score.fidelity),
+        )
+        if any(limit is not None and (value is None or value < limit) for limit, value in limits):
+            return "misses"
+        if self.max_drop is None or score.drop is None or score.drop_interval is None:
+            return "holds" if any(limit is not None for limit, _ in limits) else "misses"
+        if score.drop_interval.high <= self.max_drop:
+            return "holds"
+        return "likely" if score.drop <= self.max_drop else "misses"
+
+    def can_be_shown(self, samples: int) -> bool:
+        """Tell whether so many samples could show the drop with this confidence, if INT8 changed not one of them."""
+        return self.max_drop is None or samples >= self.samples_needed()
+
+    def samples_needed(self) -> int:
+        """Return how many samples show the drop if not one changes."""
+        if not self.max_drop:
+            return 1
+        low, high = 1, 1 << 30
+        while low < high:
+            middle = (low + high) // 2
+            # The widest interval without a change is that of a metric at one half.
+            counts = PairedCounts(middle // 2, 0, 0, middle - middle // 2)
+            if newcombe(counts, self.confidence).high * 100 <= self.max_drop:
+                high = middle
+            else:
+                low = middle + 1
+        return low
+
+    def sentence(self) -> str:
+        """Return what is asked, in words."""
+        asked = []
+        if self.max_drop is not None:
+            asked.append(f"at most {self.max_drop:g} points lost")
+        if self.min_agreement is not None:
+            asked.append(f"agreement ≥ {self.min_agreement:g}")
+        if self.min_sqnr_db is not None:
+            asked.append(f"SQNR ≥ {self.min_sqnr_db:g} dB")
+        if self.min_fidelity is not None:
+            asked.append(f"fidelity ≥ {self.min_fidelity:g}")
+        return ", ".join(asked) or "nothing"
