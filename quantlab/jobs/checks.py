@@ -29,6 +29,18 @@ def check_target(text: str) -> None:
         raise UsageError(f"Unknown target «{text}»: the rules are known up to tensorrt@{_NEWEST}.x.")
 
 
+def check_float(model: Model) -> None:
+    """Refuse a model that is quantized already.
+
+    Raises
+    ------
+    InputError
+        Naming it.
+    """
+    if _quantized(model.proto, qdq_only=False):
+        raise InputError(f"The model {_named(model)} is quantized already: start from the float model.")
+
+
 def check_forms(fp32: Model, int8: Model) -> None:
     """Refuse two models of which the first is quantized, or the second is not.
 

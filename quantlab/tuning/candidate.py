@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 
 from quantlab.builder import QuantizedModel, QuantizeOptions, quantize
 from quantlab.calibration.scale_table import ScaleTable
-from quantlab.engines import simulation
-from quantlab.engines.onnx_runtime import OrtEngine
+from quantlab.engines.onnx_runtime import OrtEngine, OrtOptions
+from quantlab.engines.opening import plain_network
 from quantlab.graph.model import Model, load_model
+from quantlab.graph.simulate import simulate
 
 PREPARED = "quantlab.prepared"
 """The key under which a prepared model notes the digest of the user's model."""
@@ -29,30 +30,48 @@ class Candidate:
         names `model`.
     options
         Target, head and the operators that stay float.
+    exact
+        The float model that computes what the user's does, before biases or weights were changed; None: `model` is it.
     """
 
     model: Model
     table: ScaleTable
     options: QuantizeOptions = field(default_factory=QuantizeOptions)
+    exact: Model | None = None
+
+    @property
+    def start(self) -> Model:
+        """The float model to correct: it computes what the user's does."""
+        return self.exact or self.model
 
     def quantized(self) -> QuantizedModel:
         """Return the Q/DQ model."""
         return quantize(self.model, self.table, options=self.options)
 
-    def engine(self, threads: int | None = None) -> OrtEngine:
-        """Open the simulation of TensorRT's arithmetic, or ONNX Runtime itself where that is the target."""
-        from quantlab.engines import ort
-
+    def simulated(self) -> Model:
+        """Return what runs to measure the candidate: TensorRT's arithmetic, or the Q/DQ model where ONNX Runtime is the target."""
         built = self.quantized().model
-        return ort(built, threads=threads) if self.options.target == "ort" else simulation(built, threads=threads)
+        return built if self.options.target == "ort" else simulate(built)
 
-    def with_model(self, model: Model, table: ScaleTable | None = None) -> Candidate:
-        """Return the candidate with another float model, whose digest its table then names."""
+    def opened(self, simulated: Model, threads: int | None = None) -> OrtEngine:
+        """Open what `simulated` returned."""
+        network = plain_network(simulated)
+        return OrtEngine(network, options=OrtOptions(threads=threads, integer_kernels=self.options.target == "ort"))
+
+    def engine(self, threads: int | None = None) -> OrtEngine:
+        """Open the candidate as it is measured."""
+        return self.opened(self.simulated(), threads)
+
+    def with_exact(self, model: Model, table: ScaleTable) -> Candidate:
+        """Return the candidate with another model that computes what the user's does, and its scales."""
+        return replace(self.corrected(model, table), exact=None)
+
+    def corrected(self, model: Model, table: ScaleTable) -> Candidate:
+        """Return the candidate with other weights or biases, and a table that names this model."""
         noted = _noted(model, _origin(self.model))
-        rows = table or self.table
-        if rows.provenance is not None:
-            rows = replace(rows, provenance=replace(rows.provenance, model=noted.digest))
-        return replace(self, model=noted, table=rows)
+        if table.provenance is not None:
+            table = replace(table, provenance=replace(table.provenance, model=noted.digest))
+        return replace(self, model=noted, table=table, exact=self.start)
 
     def with_table(self, table: ScaleTable) -> Candidate:
         """Return the candidate with other scales."""

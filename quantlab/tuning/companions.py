@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from quantlab.calibration.scale_table import ScaleTable
+from quantlab.calibration.weight_methods import WeightMethod
 from quantlab.data.batch import Dataset
 from quantlab.engines.onnx_runtime import Network, OrtEngine, OrtOptions
 from quantlab.errors import InputError
@@ -70,7 +71,7 @@ class Companions:
             FP32's output holds NaN or infinity.
         """
         start = time.perf_counter()
-        layer = self._layer(step, _scale(step, self._weight(step), table))
+        layer = self._layer(step, _scale(step, self._weight(step), table, self._networks.weight_method))
         multiplier = 1.0
         if step.op.node.name in self._tunable:
             multiplier, layer = self._rescaled(step, layer)
@@ -180,13 +181,13 @@ class _Sizes:
         return self._known[tensor]
 
 
-def _scale(step: Step, weight: AnyArray, table: ScaleTable) -> F64:
-    """Return the scales of the table's row if it fits the weight, else those of the largest magnitudes: [G, O]."""
+def _scale(step: Step, weight: AnyArray, table: ScaleTable, method: WeightMethod | None) -> F64:
+    """Return the scales of the table's row if it fits the weight, else those of the method: [G, O]."""
     op, name = step.op, step.op.node.input[1]
     row = next((row for row in table.rows if row.tensor == name and row.role == "weight"), None)
     channels = op.groups * op.outputs
     if row is None or row.axis != op.channel_axis or len(row.scale) != channels or row.dtype != "int8":
-        row = weight_row(name, weight, op.channel_axis)
+        row = weight_row(name, weight, op.channel_axis, method)
     return np.array(row.scale, np.float64).reshape(op.groups, op.outputs)
 
 

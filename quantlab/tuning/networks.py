@@ -11,6 +11,7 @@ import onnx
 
 from quantlab.builder import QuantizeOptions
 from quantlab.calibration.scale_table import ScaleTable
+from quantlab.calibration.weight_methods import WeightMethod
 from quantlab.graph.biases import Bias, biases, with_biases
 from quantlab.graph.model import Model
 from quantlab.graph.patterns import activation, moves, source
@@ -68,12 +69,15 @@ class Networks:
         are still float.
     placement
         Where Q/DQ goes.
+    weight_method
+        Scales of weights without a row; None: of the largest magnitudes.
     """
 
     model: Model
     graph: Graph
     simulated: Graph
     placement: Placement
+    weight_method: WeightMethod | None
     steps: tuple[Step, ...]
     skipped: Mapping[str, str]
 
@@ -92,7 +96,8 @@ class Networks:
         placement = _placement(graph, table, options)
         ops, skipped = _operators(graph, placement)
         others = MappingProxyType(_weights_of(placement, skipped))  # those that are corrected are given to Side.change
-        proto = insert_qdq(model, table, replace(placement, weights=others)).proto
+        chosen = replace(placement, weights=others)
+        proto = insert_qdq(model, table, chosen, weight_method=options.weight_method).proto
         bare = _with_bare_operands(proto, graph, (op.node for op in ops))
         simulated = Graph(proto)
         nodes = {node.name: node for node in simulated.nodes}
@@ -102,7 +107,8 @@ class Networks:
             target, operand = bias.output if bias else op.node.output[0], nodes[name].input[0]
             quantized = source(graph, op.node.input[0])
             steps.append(Step(op, bias, target, operand, bare[name], quantized, _bounds(graph, target)))
-        return cls(model, graph, simulated, placement, tuple(steps), MappingProxyType(skipped))
+        method = options.weight_method
+        return cls(model, graph, simulated, placement, method, tuple(steps), MappingProxyType(skipped))
 
 
 def quantizers(networks: Networks, tensor: str) -> tuple[onnx.NodeProto, ...]:

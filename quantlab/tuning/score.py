@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf, isnan
 
 from quantlab.comparison.comparison import Comparison
 from quantlab.comparison.statistics import Interval, wilson
@@ -26,6 +27,8 @@ class Score:
     drop, drop_interval
         Percentage points lost, with its interval. For «other class» it is the share of changed samples: no metric can
         lose more.
+    fp32
+        FP32's own share in `metric`, 0 … 1; None where it is not of samples that are right or wrong.
     fidelity, fidelity_error
         Mean of the user's own comparison with FP32, and its standard error.
     seconds
@@ -38,6 +41,7 @@ class Score:
     metric: str = ""
     drop: float | None = None
     drop_interval: Interval | None = None
+    fp32: float | None = None
     fidelity: float | None = None
     fidelity_error: float | None = None
     seconds: float = 0.0
@@ -57,14 +61,15 @@ class Score:
         """Return the figures of a comparison."""
         changed = len(found.flips)
         classes = found.agreement.samples
-        metric, drop, interval = "", None, None
+        metric, drop, interval, fp32 = "", None, None, None
         if found.metrics:
             first = found.metrics[0]
             factor = 1.0 if first.unit == "points" else 100.0
             metric, drop, interval = first.name, first.drop * factor, first.interval.scaled(factor)
+            fp32 = first.fp32 if first.unit == "points" else None
         elif classes:
             metric, drop = "other class", 100 * changed / classes
-            interval = wilson(changed, classes, found.level).scaled(100)
+            interval, fp32 = wilson(changed, classes, found.level).scaled(100), 1.0
         return cls(
             samples=found.samples,
             sqnr_db={error.tensor: error.sqnr_db for error in found.outputs},
@@ -72,6 +77,7 @@ class Score:
             metric=metric,
             drop=drop,
             drop_interval=interval,
+            fp32=fp32,
             fidelity=fidelity[0] if fidelity else None,
             fidelity_error=fidelity[1] if fidelity else None,
             seconds=seconds,
@@ -82,7 +88,8 @@ class Score:
 
         Worse is what lies beyond a standard error of the difference, so that a lucky image decides nothing.
         """
-        if not self.mean_sqnr_db > other.mean_sqnr_db + by_db:
+        level = other.mean_sqnr_db
+        if not self.mean_sqnr_db > (-inf if isnan(level) else level) + by_db:
             return False
         if self.fidelity is not None and other.fidelity is not None:
             reach = max(self.fidelity_error or 0.0, other.fidelity_error or 0.0)

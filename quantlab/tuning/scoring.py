@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from math import prod, sqrt
@@ -22,6 +23,7 @@ from quantlab.engines.engine import Engine
 from quantlab.errors import InputError
 from quantlab.graph.model import Model
 from quantlab.numerics.arrays import AnyArray, Tensors
+from quantlab.tuning.ahead import Ahead
 from quantlab.tuning.candidate import Candidate
 from quantlab.tuning.score import Score
 
@@ -56,6 +58,18 @@ class Held:
         if not kept:
             raise InputError(f"The data «{data.identity.name}» hold no sample to measure on.")
         return cls(data.identity, tuple(kept))
+
+    @classmethod
+    def within(cls, data: Dataset, inputs: Mapping[str, Any], room: int) -> Dataset:
+        """Return the set in memory if it takes at most `room` bytes there, else as it is."""
+        kept, taken = list[Batch](), 0
+        for given in data:
+            batch = given.bind(list(inputs))
+            taken += sum(array.nbytes for array in batch.values())
+            if taken > room:
+                return data
+            kept += _pieces(batch, list(range(batch.samples)), inputs)
+        return cls(data.identity, tuple(kept)) if kept else data
 
     def __iter__(self) -> Iterator[Batch]:
         return iter(self._batches)
@@ -123,14 +137,15 @@ class Scorer:
         QuantlabError
             As `quantize`; InputError where a sample cannot be run.
         """
-        with candidate.engine(self.threads) as engine:
+        model = candidate.simulated()
+        with Ahead(lambda: candidate.opened(model, 1), self.threads or os.cpu_count() or 1, self.data) as engine:
             return self.score_engine(engine, progress)
 
     def score_engine(self, engine: Engine, progress: Progress | None = None) -> Score:
         """Return what an engine over the INT8 network costs."""
         started = perf_counter()
         exact = self.recorded.engine()
-        watched = _Watched(engine, exact, self.fidelity) if self.fidelity else engine
+        watched = _Watched(engine, exact, self.fidelity, self.data) if self.fidelity else engine
         options = CompareOptions(final=False, level=self.level, progress=progress)
         found = compare(exact, watched, self.data, metrics=self.metrics, options=options)
         fidelity = watched.result() if isinstance(watched, _Watched) else None
@@ -140,8 +155,9 @@ class Scorer:
 class _Watched:
     """An engine whose answers are compared by the user's function on the way; an Engine."""
 
-    def __init__(self, engine: Engine, exact: Engine, fidelity: Fidelity) -> None:
+    def __init__(self, engine: Engine, exact: Engine, fidelity: Fidelity, data: Held) -> None:
         self._engine, self._exact, self._fidelity = engine, exact, fidelity
+        self._coming = iter([batch.samples for batch in data])
         self.inputs, self.outputs = engine.inputs, engine.outputs
         self.values: list[AnyArray] = []
 
@@ -149,13 +165,17 @@ class _Watched:
         return getattr(self._engine, name)
 
     def run(self, batch: Tensors) -> Mapping[str, AnyArray]:
-        found = self._engine.run(batch)
-        values = np.asarray(self._fidelity(self._exact.run(batch), found), np.float64)
-        rows = Batch(dict(batch)).samples
+        found, exact = self._engine.run(batch), self._exact.run(batch)
+        rows = next(self._coming)  # of a batch that was filled up to a fixed size, the first
+        given = self._fidelity(*({name: values[:rows] for name, values in each.items()} for each in (exact, found)))
+        try:
+            values = np.asarray(given, np.float64)
+        except (TypeError, ValueError):
+            values = np.array(np.nan)
         if values.shape != (rows,) or not np.isfinite(values).all():
             raise InputError(
-                f"The comparison of a batch of {rows} samples gives {values.dtype}{list(values.shape)}; one finite value "
-                "a sample is due."
+                f"The fidelity function gives {_described(given, values)} for a batch of {rows} samples; one finite number a "
+                "sample is due."
             )
         self.values.append(values)
         return found
@@ -163,6 +183,12 @@ class _Watched:
     def result(self) -> tuple[float, float]:
         every = np.concatenate(self.values)
         return float(every.mean()), float(every.std(ddof=1) / sqrt(len(every))) if len(every) > 1 else 1.0
+
+
+def _described(given: Any, values: AnyArray) -> str:
+    if not values.ndim:
+        return f"{given!r:.60}"
+    return f"{list(values.shape)} numbers{'' if np.isfinite(values).all() else ', NaN or infinity among them,'}"
 
 
 def _taken(index: int, total: int, limit: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isnan
 from typing import Literal, TypeAlias
 
 from quantlab.comparison.statistics import PairedCounts, newcombe
@@ -40,9 +41,13 @@ class Target:
     def __post_init__(self) -> None:
         if self.max_drop is not None and not self.max_drop >= 0:
             raise UsageError(f"The drop that is allowed is in percentage points, at least 0, not {self.max_drop}.")
-        for name, value in (("agreement", self.min_agreement), ("confidence", self.confidence)):
-            if value is not None and not 0 <= value <= 1:
-                raise UsageError(f"The {name} is a share from 0 to 1, not {value}.")
+        if self.min_agreement is not None and not 0 <= self.min_agreement <= 1:
+            raise UsageError(f"The agreement is a share from 0 to 1, not {self.min_agreement}.")
+        if not 0 < self.confidence < 1:
+            raise UsageError(f"The confidence lies between 0 and 1, as 0.95 does, not at {self.confidence}.")
+        for name, value in (("SQNR", self.min_sqnr_db), ("fidelity", self.min_fidelity)):
+            if value is not None and isnan(value):
+                raise UsageError(f"The {name} that is asked for must be a number, not {value}.")
 
     def judged(self, score: Score) -> Standing:
         """Return whether a score holds the target: with the confidence asked for, as far as one can see, or not."""
@@ -51,7 +56,7 @@ class Target:
             (self.min_sqnr_db, score.worst_sqnr_db),
             (self.min_fidelity, score.fidelity),
         )
-        if any(limit is not None and (value is None or value < limit) for limit, value in limits):
+        if any(limit is not None and (value is None or not value >= limit) for limit, value in limits):
             return "misses"
         if self.max_drop is None or score.drop is None or score.drop_interval is None:
             return "holds" if any(limit is not None for limit, _ in limits) else "misses"
@@ -59,24 +64,25 @@ class Target:
             return "holds"
         return "likely" if score.drop <= self.max_drop else "misses"
 
-    def can_be_shown(self, samples: int) -> bool:
+    def can_be_shown(self, score: Score) -> bool:
         """Tell whether so many samples could show the drop with this confidence, if INT8 changed not one of them."""
-        return self.max_drop is None or samples >= self.samples_needed()
+        return self._shown_by(score.samples, score.fp32)
 
-    def samples_needed(self) -> int:
-        """Return how many samples show the drop if not one changes."""
-        if not self.max_drop:
-            return 1
-        low, high = 1, 1 << 30
+    def samples_needed(self, score: Score) -> int | None:
+        """Return how many samples like these show the drop if not one changes; None where no number does."""
+        low, high = 1, 1 << 40
+        if not self._shown_by(high, score.fp32):
+            return None
         while low < high:
             middle = (low + high) // 2
-            # The widest interval without a change is that of a metric at one half.
-            counts = PairedCounts(middle // 2, 0, 0, middle - middle // 2)
-            if newcombe(counts, self.confidence).high * 100 <= self.max_drop:
-                high = middle
-            else:
-                low = middle + 1
+            low, high = (low, middle) if self._shown_by(middle, score.fp32) else (middle + 1, high)
         return low
+
+    def _shown_by(self, samples: int, share: float | None) -> bool:
+        if self.max_drop is None or share is None:
+            return True
+        right = round(share * samples)
+        return newcombe(PairedCounts(right, 0, 0, samples - right), self.confidence).high * 100 <= self.max_drop
 
     def sentence(self) -> str:
         """Return what is asked, in words."""

@@ -201,6 +201,14 @@ def test_a_row_under_a_name_that_normalising_removes_is_found() -> None:
     assert "a" in quantize(result.model, result.table).quantized
 
 
+def test_nodes_that_stay_float_by_wish_are_left_alone() -> None:
+    options = QuantizeOptions(keep_float=("Conv3",))
+    table = table_of(residual_net(), IMAGES)
+    result = walk(load_model(residual_net()), table, options, Rows(IMAGES), settings=WalkOptions(threads=1))
+    assert [change.node for change in result.layers] == ["Conv1", "Conv5", "Conv8", "Conv12"]
+    assert np.array_equal(constant(result.model.proto, "w2"), constant(residual_net(), "w2"))
+
+
 def test_progress_is_told_after_each_operator() -> None:
     told: list[tuple[int, int]] = []
     walked(residual_net(), IMAGES, correction=None, progress=lambda done, total: told.append((done, total)))

@@ -1,0 +1,59 @@
+"""The lines that a search prints while it runs: one a trial, and below it what is going on."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from typing_extensions import Self
+
+from quantlab.cli.console import Output, stderr
+from quantlab.cli.tune import line
+from quantlab.tuning.trial import Trial
+
+_LOG_SECONDS = 10.0
+
+
+class Lines:
+    """Prints trials on stdout as they come, and progress on stderr; a context manager."""
+
+    def __init__(self, out: Output) -> None:
+        self._out, self._started, self._said = out, time.monotonic(), 0.0
+        self._status = None if out.quiet or not stderr().is_terminal else stderr().status("")
+        self._seconds: dict[str, float] = {}
+
+    def __enter__(self) -> Self:
+        if self._status is not None:
+            self._status.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def trial(self, trial: Trial) -> None:
+        """Print a trial."""
+        rung, label, found = line(trial)
+        if trial.score is None:
+            self._out.say(f"{rung:<17}  {label:<34}  not run: {found}")
+            return
+        mark = "kept" if trial.kept else "for ranking" if trial.note == "ranking only" else trial.note or "not kept"
+        best = f"best {trial.best_db:.2f} dB" if trial.best_db == trial.best_db and not trial.kept else trial.standing
+        self._out.say(f"{rung:<17}  {label[:34]:<34}  {found}  {mark}, {best}  {trial.seconds:.0f} s")
+        self._said = time.monotonic()
+
+    def watch(self, what: str, done: int, total: int | None) -> None:
+        """Show what is going on, with the time left where the amount is known."""
+        now = time.monotonic()
+        if done == 0:
+            self._seconds[what] = now
+        spent = now - self._seconds.setdefault(what, now)
+        left = f", {spent / done * (total - done):.0f} s left" if total and done else ""
+        text = f"{what}{f' {done:,} of {total:,}' if total else ''}{left} ({now - self._started:.0f} s in all)"
+        if self._status is not None:
+            self._status.update(text)
+        elif not self._out.quiet and now - self._said > _LOG_SECONDS:
+            self._said = now
+            stderr().print(text, markup=False, highlight=False, soft_wrap=True)

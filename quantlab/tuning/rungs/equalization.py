@@ -1,0 +1,41 @@
+"""Cross-layer equalization: channels of like size, in a float network that computes the same."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from quantlab.graph.equalize import Equalized, equalize, wanted
+from quantlab.graph.normalise import normalise
+from quantlab.tuning.candidate import Candidate
+from quantlab.tuning.ladder import Ladder
+from quantlab.tuning.peaks import channel_peaks
+from quantlab.tuning.recollect import recollected
+
+RUNG = "equalization"
+
+
+def climb(ladder: Ladder) -> None:
+    """Try balancing weights against weights, and activations against weights."""
+    model = normalise(ladder.best.start).model
+    by_weights = equalize(model)
+    if not by_weights.pairs:
+        why = next(iter(by_weights.skipped.values()), "no weighted operator feeds another")
+        ladder.skip(RUNG, f"nothing to balance: {why}")
+        return
+    ground = ladder.ground
+    peaks = channel_peaks(model, wanted(model), ground.data, threads=ground.threads)
+    ladder.attempt_best(
+        RUNG,
+        {
+            label: (_change(made), partial(_prepared, ladder, made))
+            for label, made in (("by weights", by_weights), ("by activations", equalize(model, peaks)))
+        },
+    )
+
+
+def _prepared(ladder: Ladder, made: Equalized, samples: int | None) -> Candidate:
+    return recollected(ladder, made.model, made.changed, samples=samples)
+
+
+def _change(made: Equalized) -> str:
+    return f"channels of {len(made.pairs)} pairs of operators scaled; {len(made.skipped)} operators skipped"

@@ -1,0 +1,221 @@
+"""PTQ as good as it gets by itself: a ladder of trials, each measured, until a stated target holds."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from quantlab import engines
+from quantlab.builder import QuantizeOptions
+from quantlab.calibration.scale_table import ScaleTable
+from quantlab.collector.collect import collect
+from quantlab.comparison.finality import check_unseen
+from quantlab.comparison.tasks import Metric, TopK
+from quantlab.data.batch import Dataset
+from quantlab.errors import UsageError
+from quantlab.graph.model import Model, load_model
+from quantlab.tuning.candidate import Candidate
+from quantlab.tuning.journal import Journal
+from quantlab.tuning.ladder import Ground, Ladder, Methods, Watch
+from quantlab.tuning.rungs import (
+    bias_correction,
+    equalization,
+    other_modes,
+    rounding,
+    smoothing,
+    thresholds,
+    weights,
+)
+from quantlab.tuning.score import Score
+from quantlab.tuning.scoring import Fidelity, Held, Scorer
+from quantlab.tuning.target import Target
+from quantlab.tuning.trial import Trial
+from quantlab.tuning.tuned import Tuned
+from quantlab.versions import versions
+
+RUNGS: dict[str, Callable[[Ladder], None]] = {
+    "thresholds": thresholds.climb,
+    "weights": weights.climb,
+    "equalization": equalization.climb,
+    "bias correction": bias_correction.climb,
+    "smoothing": smoothing.climb,
+    "adaptive rounding": rounding.climb,
+    "learned scales": rounding.climb_scales,
+}
+"""In the order in which they are climbed: what costs nothing at run time before what does."""
+
+
+_ROOM = 1 << 29
+"""Bytes of calibration samples that stay in memory instead of being decoded for each pass."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TuneOptions:
+    """How to search.
+
+    Attributes
+    ----------
+    quantize
+        Target, head and form of the INT8 model.
+    metrics
+        Of the task, the one that counts first; None is top-1 where there are labels.
+    fidelity
+        (FP32's outputs, INT8's outputs) → a value a sample: for networks without classes.
+    rungs
+        Names of `RUNGS`.
+    samples
+        At most so many tuning samples, spread evenly; None takes all.
+    ranking
+        Trials that only rank run on so many of them.
+    walk_samples, walk_memory
+        Samples that walk through the network for bias correction and rounding, and bytes for what lies between operators.
+    modes
+        Also measure weight-only and dynamic quantization, for comparison.
+    folder
+        Where the search is kept, so that it goes on there if it is stopped.
+    fresh
+        Forget a search that is there.
+    threads
+        Of ONNX Runtime; None is one a core.
+    on_trial, watch
+        Told of each trial, and of what is going on.
+    """
+
+    quantize: QuantizeOptions = field(default_factory=QuantizeOptions)
+    metrics: tuple[Metric, ...] | None = None
+    fidelity: Fidelity | None = None
+    rungs: tuple[str, ...] = tuple(RUNGS)
+    samples: int | None = None
+    ranking: int = 64
+    walk_samples: int = 128
+    walk_memory: int = 1 << 30
+    modes: bool = False
+    folder: Path | None = None
+    fresh: bool = False
+    threads: int | None = None
+    on_trial: Callable[[Trial], None] = lambda _trial: None
+    watch: Watch = lambda _what, _done, _total: None
+
+    def __post_init__(self) -> None:
+        if unknown := [name for name in self.rungs if name not in RUNGS]:
+            raise UsageError(f"There is no rung «{unknown[0]}»; the rungs are {', '.join(RUNGS)}.")
+        if "thresholds" not in self.rungs:
+            raise UsageError("The rung «thresholds» gives the first scales, so it cannot be left out.")
+
+
+def tune(
+    model: str | PathLike[str] | Model | Any,
+    data: Dataset,
+    *,
+    tuning: Dataset | None = None,
+    evaluation: Dataset | None = None,
+    target: Target | None = None,
+    options: TuneOptions | None = None,
+) -> Tuned:
+    """Search for an INT8 form of a float network that loses no more than `target` allows.
+
+    Parameters
+    ----------
+    model
+        The float model.
+    data
+        Calibration samples: they choose ranges, biases and integers.
+    tuning
+        Samples on which trials are measured, labelled if the task's metric is to count; None takes `data`.
+    evaluation
+        Samples that choose nothing: the final candidate runs over them once.
+    target
+        What may be lost; None: half a point.
+
+    Raises
+    ------
+    UsageError
+        When nothing can be measured that the target asks for.
+    InputError
+        For a model or data that cannot be used, or an evaluation set that overlaps the others.
+    StaleError
+        When the folder holds another search.
+    """
+    settings, wanted = options or TuneOptions(), target or Target()
+    loaded, chosen = load_model(model), tuning if tuning is not None else data
+    if evaluation is not None:
+        check_unseen(evaluation.identity, (data.identity, chosen.identity))
+    journal = Journal(
+        settings.folder, _asked(loaded, data, chosen, wanted, settings), settings.quantize, fresh=settings.fresh
+    )
+    scorer = _scorer(loaded, chosen, wanted, settings, limit=settings.samples)
+    ladder = _ladder(loaded, data, scorer, wanted, settings, journal)
+    for name, climb in RUNGS.items():
+        if name in settings.rungs and not ladder.done:
+            climb(ladder)
+    if settings.modes:
+        other_modes.climb(ladder)
+    best = ladder.best.with_table(_told(ladder.best.table, chosen))
+    final = _final(loaded, evaluation, best, wanted, settings)
+    return Tuned.of(ladder, replace(ladder.best, table=best.table), wanted, final)
+
+
+def _ladder(
+    model: Model, data: Dataset, scorer: Scorer, target: Target, settings: TuneOptions, journal: Journal
+) -> Ladder:
+    with engines.ort(model, expose="quantizable", target=settings.quantize.target, threads=settings.threads) as engine:
+        settings.watch("histograms of the calibration samples", 0, None)
+        whole = data.identity == scorer.data.identity and len(data) == len(scorer.data)
+        data = scorer.data if whole else Held.within(data, engine.inputs, _ROOM)
+        histograms = collect(engine, data)
+    ground = Ground(
+        data, histograms, scorer, scorer.first(settings.ranking), target,
+        {"samples": settings.walk_samples, "memory": settings.walk_memory}, settings.threads, settings.watch,
+    )  # fmt: skip
+    first = Candidate(model, Methods(thresholds.METHODS["squared error"]).table(histograms), settings.quantize)
+    return Ladder(ground, first, journal, settings.on_trial)
+
+
+def _scorer(model: Model, data: Dataset, target: Target, settings: TuneOptions, *, limit: int | None = None) -> Scorer:
+    settings.watch("what FP32 answers", 0, None)
+    scorer = Scorer.begin(
+        model, data, limit=limit, fidelity=settings.fidelity, level=target.confidence, threads=settings.threads
+    )
+    metrics = settings.metrics
+    if metrics is None:
+        metrics = (TopK(1),) if scorer.data.labelled else ()
+    return replace(scorer, metrics=tuple(metrics))
+
+
+def _final(model: Model, data: Dataset | None, best: Candidate, target: Target, settings: TuneOptions) -> Score | None:
+    if data is None:
+        return None
+    settings.watch("the evaluation set, once", 0, None)
+    return _scorer(model, data, target, settings).score(best)
+
+
+def _told(table: ScaleTable, tuning: Dataset) -> ScaleTable:
+    """Return the table with the tuning set among those that had a say."""
+    known = table.provenance
+    if known is None or tuning.identity in known.chosen_on:
+        return table
+    return replace(table, provenance=replace(known, chosen_on=(*known.chosen_on, tuning.identity)))
+
+
+def _asked(model: Model, data: Dataset, tuning: Dataset, target: Target, settings: TuneOptions) -> dict[str, Any]:
+    named = {"target": settings.quantize.target, "head": settings.quantize.head, "weights": settings.quantize.weights}
+    return {
+        "model": model.digest,
+        "data": [data.identity.digest, data.identity.preprocess_digest],
+        "tuning": [tuning.identity.digest, tuning.identity.preprocess_digest],
+        "what may be lost": str(target),
+        "options": named,
+        "rungs": list(settings.rungs),
+        "samples": [settings.samples, settings.ranking, settings.walk_samples, settings.walk_memory],
+        "metrics": _digest([repr(m) for m in settings.metrics or ()]),
+        "fidelity": getattr(settings.fidelity, "__qualname__", repr(type(settings.fidelity))),
+        "versions": versions(""),
+    }
+
+
+def _digest(texts: Iterable[str]) -> str:
+    return hashlib.blake2b("\n".join(texts).encode(), digest_size=8).hexdigest()

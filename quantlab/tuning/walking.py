@@ -1,0 +1,31 @@
+"""A candidate after a walk: operator by operator, FP32 and INT8 side by side."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from quantlab.graph.model import Model
+from quantlab.tuning.activation_scales import ActivationScales
+from quantlab.tuning.candidate import Candidate
+from quantlab.tuning.ladder import Ladder
+from quantlab.tuning.layer import Correction
+from quantlab.tuning.walk import WalkOptions, walk
+
+
+def walked(ladder: Ladder, correction: Correction | None, scales: ActivationScales | None = None) -> Candidate:
+    """Return the best candidate with weights, biases or scales that a walk corrected, from its uncorrected network on."""
+    ground, best = ladder.ground, ladder.best
+    settings = WalkOptions(
+        correction=correction,
+        scales=scales,
+        threads=ground.threads,
+        progress=lambda done, total: ground.watch("walk through the network", done, total),
+        **ground.walk,
+    )
+    rows = tuple(row for row in best.table.rows if row.role != "weight")
+    found = walk(best.start, replace(best.table, rows=rows), best.options, ground.data, settings=settings)
+    return best.corrected(_named(found.model, best.model), found.table)
+
+
+def _named(model: Model, like: Model) -> Model:
+    return replace(model, path=like.path)
