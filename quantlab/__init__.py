@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from quantlab.comparison.recording import Recording, record
     from quantlab.comparison.tasks import TopK
     from quantlab.comparison.three_way import Road, ThreeWay, Thresholds, three_way
+    from quantlab.diagnosis.diagnosis import DiagnoseOptions, Diagnosis, diagnose
     from quantlab.engines.tensorrt.build import build
     from quantlab.engines.tensorrt.build_options import BuildOptions, FromCache, FromRanges, NativeCalibration, Profile
     from quantlab.engines.tensorrt.plan import Plan
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
     from quantlab.numerics.histogram import Histogram, LinearGrid
     from quantlab.numerics.tensorrt_histogram import TensorRTGrid, TensorRTHistogram
     from quantlab.storage.files import load, save
+    from quantlab.tuning.target import Target
+    from quantlab.tuning.tune import TuneOptions, tune
+    from quantlab.tuning.tuned import Tuned
 
 _HOMES = {
     "Affine": "calibration.schemes",
@@ -50,6 +54,8 @@ _HOMES = {
     "BuildOptions": "engines.tensorrt.build_options",
     "CollectOptions": "collector.collect",
     "Comparison": "comparison.comparison",
+    "DiagnoseOptions": "diagnosis.diagnosis",
+    "Diagnosis": "diagnosis.diagnosis",
     "Entropy": "calibration.methods.entropy",
     "Fixed": "calibration.rules",
     "FromCache": "engines.tensorrt.build_options",
@@ -74,6 +80,7 @@ _HOMES = {
     "ScaleTable": "calibration.scale_table",
     "SquaredError": "calibration.methods.squared_error",
     "Symmetric": "calibration.schemes",
+    "Target": "tuning.target",
     "TensorRTEntropy2": "calibration.methods.tensorrt",
     "TensorRTGrid": "numerics.tensorrt_histogram",
     "TensorRTHistogram": "numerics.tensorrt_histogram",
@@ -82,11 +89,14 @@ _HOMES = {
     "ThreeWay": "comparison.three_way",
     "Thresholds": "comparison.three_way",
     "TopK": "comparison.tasks",
+    "TuneOptions": "tuning.tune",
+    "Tuned": "tuning.tuned",
     "audit_engine": "audit.audit",
     "build": "engines.tensorrt.build",
     "calibrate": "calibration.calibrate",
     "collect": "collector.collect",
     "compare": "comparison.comparison",
+    "diagnose": "diagnosis.diagnosis",
     "divergence_curve": "numerics.divergence",
     "entropy_threshold": "numerics.divergence",
     "lineup": "comparison.lineup",
@@ -97,17 +107,19 @@ _HOMES = {
     "record": "comparison.recording",
     "save": "storage.files",
     "three_way": "comparison.three_way",
+    "tune": "tuning.tune",
 }
 _PACKAGES = ("data", "engines")
 
 __all__ = [
-    "Affine", "Audit", "BuildOptions", "CollectOptions", "Comparison", "Entropy", "Fixed", "FromCache", "FromRanges",
-    "Histogram", "HistogramSet", "LinearGrid", "Lineup", "MinMax", "NativeCalibration", "Percentile", "Plan", "Profile",
-    "QuantizeOptions", "QuantizedModel", "QuantlabError", "Range", "Recording", "Road", "Rule", "Scale", "ScaleTable",
-    "SquaredError", "Symmetric", "TensorRTEntropy2", "TensorRTGrid", "TensorRTHistogram", "TensorRTLegacy",
-    "TensorRTMinMax", "ThreeWay", "Thresholds", "TopK", "audit_engine", "build", "calibrate", "collect", "compare",
-    "data", "divergence_curve", "engines", "entropy_threshold", "lineup", "lint_qdq", "load", "plot", "quantize",
-    "record", "save", "three_way",
+    "Affine", "Audit", "BuildOptions", "CollectOptions", "Comparison", "DiagnoseOptions", "Diagnosis", "Entropy",
+    "Fixed", "FromCache", "FromRanges", "Histogram", "HistogramSet", "LinearGrid", "Lineup", "MinMax",
+    "NativeCalibration", "Percentile", "Plan", "Profile", "QuantizeOptions", "QuantizedModel", "QuantlabError",
+    "Range", "Recording", "Road", "Rule", "Scale", "ScaleTable", "SquaredError", "Symmetric", "Target",
+    "TensorRTEntropy2", "TensorRTGrid", "TensorRTHistogram", "TensorRTLegacy", "TensorRTMinMax", "ThreeWay",
+    "Thresholds", "TopK", "TuneOptions", "Tuned", "audit_engine", "build", "calibrate", "collect", "compare", "data",
+    "diagnose", "divergence_curve", "engines", "entropy_threshold", "lineup", "lint_qdq", "load", "plot", "quantize",
+    "record", "save", "three_way", "tune",
 ]  # fmt: skip
 
 

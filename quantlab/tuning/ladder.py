@@ -13,11 +13,13 @@ from quantlab.calibration.histogram_set import HistogramSet
 from quantlab.calibration.rules import Rule
 from quantlab.calibration.scale_table import ScaleTable
 from quantlab.data.batch import Dataset
-from quantlab.errors import QuantlabError, StaleError, UsageError
+from quantlab.errors import InputError, MachineError, QuantlabError, StaleError, UsageError
 from quantlab.tuning.candidate import Candidate
 from quantlab.tuning.journal import Journal
+from quantlab.tuning.mixed_precision import MixedPrecision
 from quantlab.tuning.score import Score
 from quantlab.tuning.scoring import Scorer
+from quantlab.tuning.sensitivity import Sensitivity
 from quantlab.tuning.target import Standing, Target
 from quantlab.tuning.trial import Trial
 
@@ -26,6 +28,9 @@ LEAST_DB = 0.05
 
 RANKED_SAMPLES = 64
 """Calibration samples that are counted anew for a candidate that is only ranked."""
+
+_ENDING = (UsageError, StaleError, MachineError)
+"""Errors that end the search: any other is one way that a network does not allow."""
 
 Watch = Callable[[str, int, int | None], None]
 """Told what is going on, how much of it is done, and of how much."""
@@ -93,6 +98,8 @@ class Ladder:
         self.ground, self.best, self.score = ground, first, Score(0, {"": float("-inf")})
         self.journal, self.trials = journal, list[Trial]()
         self.methods = Methods(None)
+        self.sensitivity: Sensitivity | None = None
+        self.mixed: MixedPrecision | None = None
         self._on_trial = on_trial
 
     @property
@@ -111,13 +118,22 @@ class Ladder:
         return self.standing == "holds"
 
     def climb(self, rung: str, climb: Callable[[Ladder], None]) -> None:
-        """Climb a rung; one that the network does not allow is noted and left."""
+        """Climb a rung; one that the network does not allow is noted and left.
+
+        Raises
+        ------
+        InputError
+            When not one candidate could be measured so far.
+        """
         try:
             climb(self)
-        except (UsageError, StaleError):
+        except _ENDING:
             raise
         except QuantlabError as error:
             self.skip(rung, str(error))
+        if not self.score.samples:
+            why = next((trial.note for trial in self.trials if trial.note), "nothing was tried")
+            raise InputError(f"No INT8 form of the network can be measured: {why}")
 
     def attempt(self, rung: str, label: str, change: str, make: Callable[[], Candidate]) -> bool:
         """Measure a candidate on all samples and keep it if it is better; tell whether it was."""
@@ -132,9 +148,9 @@ class Ladder:
             candidate = make()
             self._watch(f"{rung}: {label}")
             score = scorer.score(candidate, lambda done, total: self.ground.watch(f"{rung}: {label}", done, total))
-        except (UsageError, StaleError):
+        except _ENDING:
             raise
-        except QuantlabError as error:  # one way that a network does not allow must not end the search
+        except QuantlabError as error:
             self._record(Trial(rung, label, change, seconds=perf_counter() - began, note=str(error)), None)
             return False
         kept = not self.score.samples or score.better_than(self.score, LEAST_DB)
@@ -158,7 +174,7 @@ class Ladder:
         try:
             candidate = make()
             score = self.ground.ranking.score(candidate)
-        except (UsageError, StaleError):
+        except _ENDING:
             raise
         except QuantlabError as error:
             self._record(Trial(rung, label, change, seconds=perf_counter() - began, note=str(error)), None)
@@ -170,8 +186,8 @@ class Ladder:
         self._record(trial, None)
         return score
 
-    def attempt_best(self, rung: str, ways: Mapping[str, tuple[str, Callable[[int | None], Candidate]]]) -> bool:
-        """Rank several ways and attempt the best, if it ranks above the best so far.
+    def attempt_best(self, rung: str, ways: Mapping[str, tuple[str, Callable[[int | None], Candidate]]]) -> str | None:
+        """Rank several ways and attempt the best, if it ranks above the best so far; return its label if it was kept.
 
         Parameters
         ----------
@@ -184,7 +200,8 @@ class Ladder:
             score = self.look(rung, f"{label}, ranked", change, partial(make, RANKED_SAMPLES))
             if score is not None and score.mean_sqnr_db > level:
                 best, level = label, score.mean_sqnr_db
-        return bool(best) and self.attempt(rung, best, ways[best][0], partial(ways[best][1], None))
+        kept = bool(best) and self.attempt(rung, best, ways[best][0], partial(ways[best][1], None))
+        return best if kept else None
 
     def skip(self, rung: str, why: str) -> None:
         """Note that a rung has nothing to try."""

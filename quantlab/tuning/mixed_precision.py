@@ -101,10 +101,10 @@ def mixed_precision(
     """Find the operators to leave float: the least share of multiply-accumulates, then the fewest, that meet the target.
 
     The rows of the sensitivity are left float together, 1, 2, 4, …, until the target holds, and halving finds the
-    least number; every step is measured as a whole, since errors neither add up nor leave each other alone. What
-    the rows in order of gain, or of noise whatever it costs, reach with less is taken instead. Then each row, the last ones first, goes back to INT8 if
-    the target still holds, and so does each operator of a block. No smaller prefix and no single operator less would do
-    as far as that was measured; that no other set is smaller is not shown.
+    least number; every step is measured as a whole, since errors neither add up nor leave each other alone. Where the
+    rows in order of gain, or of noise whatever it costs, meet the target with less, they are taken instead. Then each
+    row, the last ones first, goes back to INT8 if the target still holds, and so does each operator of a block. That no
+    other set is smaller is not shown.
 
     The target is met where `Target.judged` says «holds»; if nothing within the limit does, where it says «likely», which
     is all that few samples can show. The same inputs give the same result.
@@ -114,7 +114,7 @@ def mixed_precision(
     scorer
         The deciding samples, all of them.
     sensitivity
-        Of the same candidate.
+        Of this candidate, or of one that quantizes the same operators: it only orders what is tried.
     memory
         As for `measure_sensitivity`; keys tell the number of samples, so that one memory serves both.
 

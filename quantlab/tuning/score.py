@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf, log10
 from math import inf, isnan
 
 from quantlab.comparison.comparison import Comparison
@@ -53,8 +54,9 @@ class Score:
 
     @property
     def mean_sqnr_db(self) -> float:
-        """Over the outputs, in dB: what trials are ranked by, as it moves with every value and not with flips alone."""
-        return sum(self.sqnr_db.values()) / len(self.sqnr_db)
+        """Of the outputs' mean noise share, in dB: what trials are ranked by, as it moves with every value, not with flips."""
+        noise = sum(10 ** (-db / 10) for db in self.sqnr_db.values()) / len(self.sqnr_db)
+        return inf if noise == 0 else -10 * log10(noise)
 
     @classmethod
     def of(cls, found: Comparison, fidelity: tuple[float, float] | None, seconds: float) -> Score:

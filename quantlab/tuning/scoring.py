@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -82,6 +83,14 @@ class Held:
         """Whether every sample has a label."""
         return all(batch.labels is not None for batch in self._batches)
 
+    @property
+    def labels_digest(self) -> str:
+        """Of the labels, which an identity does not know of."""
+        digest = hashlib.blake2b(digest_size=8)
+        for batch in self._batches:
+            digest.update(b"-" if batch.labels is None else batch.labels.tobytes())
+        return digest.hexdigest()
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scorer:
@@ -115,11 +124,18 @@ class Scorer:
 
     @classmethod
     def begin(cls, reference: Model, data: Dataset, *, limit: int | None = None, **known: Any) -> Self:
-        """Read the samples and let FP32 answer."""
+        """Read the samples and let FP32 answer.
+
+        Raises
+        ------
+        InputError
+            When there is no sample, one cannot be run, or FP32's answer to it holds NaN or infinity.
+        """
         threads = known.get("threads")
         with engines.ort(reference, threads=threads) as engine:
             held = Held.of(data, engine.inputs, limit)
             recorded = record(engine, held)
+        _check_finite(recorded, data)
         return cls(reference, held, recorded, **known)
 
     def first(self, samples: int) -> Scorer:
@@ -183,6 +199,18 @@ class _Watched:
     def result(self) -> tuple[float, float]:
         every = np.concatenate(self.values)
         return float(every.mean()), float(every.std(ddof=1) / sqrt(len(every))) if len(every) > 1 else 1.0
+
+
+def _check_finite(recorded: Recording, data: Dataset) -> None:
+    for name, values in recorded.outputs.items():
+        if values.dtype.kind != "f":
+            continue
+        broken = np.flatnonzero(~np.isfinite(values).all(axis=tuple(range(1, values.ndim))))
+        if len(broken):
+            raise InputError(
+                f"FP32's own output «{name}» holds NaN or infinity for {len(broken)} of {len(values)} samples of "
+                f"«{data.identity.name}»: leave them out, or mend the network."
+            )
 
 
 def _described(given: Any, values: AnyArray) -> str:

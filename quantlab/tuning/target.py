@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isnan
 from typing import Literal, TypeAlias
 
 from quantlab.comparison.statistics import PairedCounts, newcombe
 from quantlab.errors import UsageError
 from quantlab.tuning.score import Score
+
+_NO_CLASSES = "No output of the network can be told to hold class scores [samples, classes]"
+_INSTEAD = "give a least SQNR (min_sqnr_db), or a fidelity function and its least mean (min_fidelity), or metrics"
 
 Standing: TypeAlias = Literal["holds", "likely", "misses"]
 
@@ -48,6 +51,37 @@ class Target:
         for name, value in (("SQNR", self.min_sqnr_db), ("fidelity", self.min_fidelity)):
             if value is not None and isnan(value):
                 raise UsageError(f"The {name} that is asked for must be a number, not {value}.")
+
+    def fitting(self, exact: Score) -> Target:
+        """Return the target without a drop where none can be measured and something else is asked for.
+
+        Parameters
+        ----------
+        exact
+            Of FP32 against itself.
+
+        Raises
+        ------
+        UsageError
+            When it asks for nothing, or for what cannot be measured or reached.
+        """
+        others = (self.min_agreement, self.min_sqnr_db, self.min_fidelity)
+        if self.max_drop is None and all(value is None for value in others):
+            raise UsageError("The target asks for nothing: give max_drop, min_agreement, min_sqnr_db or min_fidelity.")
+        if self.min_agreement is not None and exact.agreement is None:
+            raise UsageError(f"{_NO_CLASSES}, so there is no agreement to reach: {_INSTEAD}.")
+        if self.min_fidelity is not None and exact.fidelity is None:
+            raise UsageError(f"A fidelity of {self.min_fidelity:g} is asked for: give the function that compares, too.")
+        if self.min_fidelity is not None and exact.fidelity is not None and exact.fidelity < self.min_fidelity:
+            raise UsageError(
+                f"A fidelity of {self.min_fidelity:g} is asked for, and FP32 against itself has {exact.fidelity:g}: larger "
+                "must be better."
+            )
+        if self.max_drop is None or exact.drop is not None:
+            return self
+        if all(value is None for value in others):
+            raise UsageError(f"{_NO_CLASSES}, so no drop in points can be measured: {_INSTEAD}.")
+        return replace(self, max_drop=None)
 
     def judged(self, score: Score) -> Standing:
         """Return whether a score holds the target: with the confidence asked for, as far as one can see, or not."""

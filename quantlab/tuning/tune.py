@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, is_dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,16 @@ from quantlab.collector.collect import collect
 from quantlab.comparison.finality import check_unseen
 from quantlab.comparison.tasks import Metric, TopK
 from quantlab.data.batch import Dataset
+from quantlab.data.stream import UnknownLengthError
 from quantlab.errors import UsageError
 from quantlab.graph.model import Model, load_model
 from quantlab.tuning.candidate import Candidate
 from quantlab.tuning.journal import Journal
-from quantlab.tuning.ladder import Ground, Ladder, Methods, Watch
+from quantlab.tuning.ladder import Ground, Ladder, Watch
 from quantlab.tuning.rungs import (
     bias_correction,
     equalization,
+    mixed_precision,
     other_modes,
     rounding,
     smoothing,
@@ -45,6 +47,7 @@ RUNGS: dict[str, Callable[[Ladder], None]] = {
     "smoothing": smoothing.climb,
     "adaptive rounding": rounding.climb,
     "learned scales": rounding.climb_scales,
+    "mixed precision": mixed_precision.climb,
 }
 """In the order in which they are climbed: what costs nothing at run time before what does."""
 
@@ -105,6 +108,10 @@ class TuneOptions:
             raise UsageError(f"There is no rung «{unknown[0]}»; the rungs are {', '.join(RUNGS)}.")
         if "thresholds" not in self.rungs:
             raise UsageError("The rung «thresholds» gives the first scales, so it cannot be left out.")
+        for what in ("samples", "ranking", "walk_samples", "walk_memory"):
+            value = getattr(self, what)
+            if value is not None and value < 1:
+                raise UsageError(f"`{what}` must be at least 1, not {value}.")
 
 
 def tune(
@@ -142,21 +149,34 @@ def tune(
     """
     settings, wanted = options or TuneOptions(), target or Target()
     loaded, chosen = load_model(model), tuning if tuning is not None else data
+    for given in (data, chosen, evaluation):
+        _passed(given)
     if evaluation is not None:
         check_unseen(evaluation.identity, (data.identity, chosen.identity))
-    journal = Journal(
-        settings.folder, _asked(loaded, data, chosen, wanted, settings), settings.quantize, fresh=settings.fresh
-    )
     scorer = _scorer(loaded, chosen, wanted, settings, limit=settings.samples)
+    wanted = wanted.fitting(scorer.score_engine(scorer.recorded.engine()))
+    asked = _asked(scorer, data, chosen, wanted, settings)
+    journal = Journal(settings.folder, asked, settings.quantize, fresh=settings.fresh)
     ladder = _ladder(loaded, data, scorer, wanted, settings, journal)
     for name, climb in RUNGS.items():
         if name in settings.rungs and not ladder.done:
-            climb(ladder)
+            ladder.climb(name, climb)
     if settings.modes:
         other_modes.climb(ladder)
     best = ladder.best.with_table(_told(ladder.best.table, chosen))
     final = _final(loaded, evaluation, best, wanted, settings)
     return Tuned.of(ladder, replace(ladder.best, table=best.table), wanted, final)
+
+
+def _passed(data: Dataset | None) -> None:
+    """Go through a stream once: only then it knows what and how many its samples are."""
+    if data is None:
+        return
+    try:
+        len(data)
+    except UnknownLengthError:
+        for _ in data:
+            pass
 
 
 def _ladder(
@@ -171,7 +191,7 @@ def _ladder(
         data, histograms, scorer, scorer.first(settings.ranking), target,
         {"samples": settings.walk_samples, "memory": settings.walk_memory}, settings.threads, settings.watch,
     )  # fmt: skip
-    first = Candidate(model, Methods(thresholds.METHODS["squared error"]).table(histograms), settings.quantize)
+    first = Candidate(model, thresholds.FIRST.table(histograms), settings.quantize)
     return Ladder(ground, first, journal, settings.on_trial)
 
 
@@ -201,21 +221,31 @@ def _told(table: ScaleTable, tuning: Dataset) -> ScaleTable:
     return replace(table, provenance=replace(known, chosen_on=(*known.chosen_on, tuning.identity)))
 
 
-def _asked(model: Model, data: Dataset, tuning: Dataset, target: Target, settings: TuneOptions) -> dict[str, Any]:
-    named = {"target": settings.quantize.target, "head": settings.quantize.head, "weights": settings.quantize.weights}
+def _asked(scorer: Scorer, data: Dataset, tuning: Dataset, target: Target, settings: TuneOptions) -> dict[str, Any]:
+    given = settings.quantize
+    named = {"target": given.target, "head": given.head, "weights": given.weights, "missing": given.allow_missing}
     return {
-        "model": model.digest,
+        "model": scorer.reference.digest,
         "data": [data.identity.digest, data.identity.preprocess_digest],
         "tuning": [tuning.identity.digest, tuning.identity.preprocess_digest],
         "what may be lost": str(target),
-        "options": named,
+        "labels": scorer.data.labels_digest,
+        "options": named | {"float": sorted(given.keep_float), "weight method": _told_apart(given.weight_method)},
         "rungs": list(settings.rungs),
         "samples": [settings.samples, settings.ranking, settings.walk_samples, settings.walk_memory],
-        "metrics": _digest([repr(m) for m in settings.metrics or ()]),
-        "fidelity": getattr(settings.fidelity, "__qualname__", repr(type(settings.fidelity))),
+        "metrics": [f"{metric.name}: {_told_apart(metric)}" for metric in scorer.metrics],
+        "fidelity": _told_apart(settings.fidelity),
         "versions": versions(""),
     }
 
 
-def _digest(texts: Iterable[str]) -> str:
-    return hashlib.blake2b("\n".join(texts).encode(), digest_size=8).hexdigest()
+def _told_apart(value: Any) -> str:
+    """Return what tells a user's object or function from others, in another process too, where addresses differ."""
+    if value is None or is_dataclass(value):
+        return repr(value)
+    code = getattr(value, "__code__", None)
+    if code is None:
+        return f"{type(value).__module__}.{type(value).__qualname__}"
+    constants = [each for each in code.co_consts if isinstance(each, bool | int | float | str)]
+    digest = hashlib.blake2b(code.co_code + repr((code.co_names, constants)).encode(), digest_size=8)
+    return f"{value.__qualname__} {digest.hexdigest()}"

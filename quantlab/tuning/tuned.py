@@ -14,7 +14,9 @@ from quantlab.calibration.scale_table import ScaleTable
 from quantlab.tuning.candidate import Candidate
 from quantlab.tuning.choices import Choice, choices
 from quantlab.tuning.ladder import Ladder
+from quantlab.tuning.mixed_precision import MixedPrecision
 from quantlab.tuning.score import Score
+from quantlab.tuning.sensitivity import Sensitivity
 from quantlab.tuning.target import Standing, Target
 from quantlab.tuning.trial import Trial, trials_frame
 from quantlab.tuning.verdict import verdict
@@ -43,6 +45,8 @@ class Tuned:
         The best's on the evaluation set; None without one.
     choices
         For each activation the method of its range, and why.
+    sensitivity, mixed
+        What each operator adds, and the front of accuracy over INT8 coverage; None where that rung was not needed.
     """
 
     candidate: Candidate
@@ -51,12 +55,14 @@ class Tuned:
     score: Score
     final: Score | None
     choices: tuple[Choice, ...]
+    sensitivity: Sensitivity | None = None
+    mixed: MixedPrecision | None = None
 
     @classmethod
     def of(cls, ladder: Ladder, best: Candidate, target: Target, final: Score | None) -> Self:
         """Return what a ladder came to."""
         found = choices(best.table, ladder.ground.histograms)
-        return cls(best, tuple(ladder.trials), target, ladder.score, final, found)
+        return cls(best, tuple(ladder.trials), target, ladder.score, final, found, ladder.sensitivity, ladder.mixed)
 
     @property
     def standing(self) -> Standing:
@@ -67,7 +73,10 @@ class Tuned:
     def verdict(self) -> str:
         """What it comes to, in words."""
         floats = len(self.candidate.options.keep_float)
-        return verdict(self.target, self.final or self.score, final=self.final is not None, floats=floats)
+        stopped = self.target.judged(self.score) != "misses"
+        return verdict(
+            self.target, self.final or self.score, final=self.final is not None, floats=floats, stopped=stopped
+        )
 
     @property
     def table(self) -> ScaleTable:
@@ -103,6 +112,8 @@ class Tuned:
             if self.candidate.options.weight_method
             else None,
             "trials": [asdict(trial) for trial in self.trials],
+            "sensitivity": self.sensitivity.to_json() if self.sensitivity else None,
+            "front": [asdict(point) for point in self.mixed.front] if self.mixed else None,
             "choices": [asdict(choice) for choice in self.choices],
         }
         found: dict[str, Any] = json.loads(json.dumps(_finite(fields), allow_nan=False))

@@ -6,7 +6,7 @@ from quantlab.tuning.score import Score
 from quantlab.tuning.target import Standing, Target
 
 
-def verdict(target: Target, score: Score, *, final: bool, floats: int) -> str:
+def verdict(target: Target, score: Score, *, final: bool, floats: int, stopped: bool = False) -> str:
     """Return a sentence or three: what PTQ reaches, how sure that is, and what to do next.
 
     Parameters
@@ -17,12 +17,19 @@ def verdict(target: Target, score: Score, *, final: bool, floats: int) -> str:
         The candidate's, on the evaluation set if `final`, else on the samples that chose it.
     floats
         How many operators stay float for it.
+    stopped
+        The search ended because the samples that chose held the target: rungs may be left.
     """
     standing = target.judged(score)
     kept = f" with {floats} operator{'s' if floats != 1 else ''} in FP16 or FP32" if floats else ""
     figures = _figures(score)
     begin = f"PTQ {'stops at' if standing == 'misses' else 'reaches'} {figures}{kept}"
     where = f"on {score.samples:,} samples {'that chose nothing' if final else 'that it was chosen on'}"
+    if standing == "misses" and final and stopped:
+        return (
+            f"{begin}, {where}: what was asked ({target.sentence()}) is missed, though the samples that chose held it: they "
+            "flatter. Ask for a little more, or choose on more samples, before QAT."
+        )
     return f"{begin}, {where}: {_meaning(standing, target, score)}"
 
 

@@ -12,9 +12,14 @@ from quantlab.tuning.layer import Correction
 from quantlab.tuning.walk import WalkOptions, walk
 
 
-def walked(ladder: Ladder, correction: Correction | None, scales: ActivationScales | None = None) -> Candidate:
-    """Return the best candidate with weights, biases or scales that a walk corrected, from its uncorrected network on."""
-    ground, best = ladder.ground, ladder.best
+def walked(
+    ladder: Ladder,
+    correction: Correction | None,
+    scales: ActivationScales | None = None,
+    candidate: Candidate | None = None,
+) -> Candidate:
+    """Return a candidate, or the best, with weights, biases or scales that a walk corrected, from its exact network on."""
+    ground, best = ladder.ground, candidate or ladder.best
     settings = WalkOptions(
         correction=correction,
         scales=scales,
@@ -22,9 +27,15 @@ def walked(ladder: Ladder, correction: Correction | None, scales: ActivationScal
         progress=lambda done, total: ground.watch("walk through the network", done, total),
         **ground.walk,
     )
-    rows = tuple(row for row in best.table.rows if row.role != "weight")
-    found = walk(best.start, replace(best.table, rows=rows), best.options, ground.data, settings=settings)
+    start = plain(best)
+    found = walk(start.model, start.table, best.options, ground.data, settings=settings)
     return best.corrected(_named(found.model, best.model), found.table)
+
+
+def plain(candidate: Candidate) -> Candidate:
+    """Return a candidate before any walk: its exact network, and scales of activations alone."""
+    rows = tuple(row for row in candidate.table.rows if row.role != "weight")
+    return candidate.with_exact(candidate.start, replace(candidate.table, rows=rows))
 
 
 def _named(model: Model, like: Model) -> Model:

@@ -1,4 +1,4 @@
-"""Networks, data and tables that the tests of the walk share."""
+"""Networks, data and tables that the tests of tuning share."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ from quantlab.calibration.schemes import Affine
 from quantlab.collector.collect import collect
 from quantlab.data.batch import Batch
 from quantlab.data.fingerprint import hash_batch, identify
-from quantlab.graph.model import Model
+from quantlab.graph.model import Model, load_model
 from quantlab.numerics.arrays import AnyArray, Tensors
-from tests.graph.nets import net
+from quantlab.tuning.candidate import Candidate
+from tests.graph.nets import net, net_of
+from tests.networks import image_batch, small_cnn
 
 SAME = "<pads = [1, 1, 1, 1]>"
 
@@ -30,17 +32,23 @@ class Rows:
 
     inputs: Tensors
     batch: int = 5
+    labels: AnyArray | None = None
+    name: str = "rows"
 
     @property
     def identity(self) -> DataIdentity:
-        return identify("rows", hash_batch(Batch(self.inputs)))
+        return identify(self.name, hash_batch(Batch(self.inputs)))
 
     def __len__(self) -> int:
         return len(next(iter(self.inputs.values())))
 
     def __iter__(self) -> Iterator[Batch]:
         for start in range(0, len(self), self.batch):
-            yield Batch({name: values[start : start + self.batch] for name, values in self.inputs.items()})
+            part = slice(start, start + self.batch)
+            labels = None if self.labels is None else self.labels[part]
+            rows = {name: values[part] for name, values in self.inputs.items()}
+            names = tuple(f"{self.name}[{i}]" for i in range(len(self))[part])
+            yield Batch(rows, labels=labels, names=names)
 
 
 def smooth(count: int, *, channels: int = 3, size: int = 16, seed: int = 0) -> AnyArray:
@@ -67,6 +75,59 @@ def grouped_net() -> onnx.ModelProto:
         f"t = ConvTranspose{SAME}(q, w3, b3) \n u = Relu(t) \n y = Conv(u, w4) }}"
     )
     return net(text, w1=(8, 2, 3, 3), b1=(8,), w2=(8, 1, 3, 3), w3=(8, 6, 3, 3), b3=(6,), w4=(3, 6, 1, 1))
+
+
+def spread_net() -> onnx.ModelProto:
+    """Three convolutions whose channels differ in size by up to eight octaves, which equalization takes back."""
+    random = np.random.default_rng(3)
+    sizes = [2.0 ** random.integers(-4, 5, 8) for _ in range(2)]
+    text = (
+        "g (float[N,3,8,8] x) => (float[N,5] y) { a = Conv(x, w1) \n r = Relu(a) \n b = Conv(r, w2) \n q = Relu(b) \n"
+        "c = Conv(q, w3) \n g1 = GlobalAveragePool(c) \n y = Flatten(g1) }"
+    )
+    weights = {name: random.normal(size=shape) for name, shape in (("w1", (8, 3)), ("w2", (8, 8)), ("w3", (5, 8)))}
+    weights["w1"] *= sizes[0][:, None]
+    weights["w2"] *= sizes[1][:, None] / sizes[0]
+    weights["w3"] /= sizes[1]
+    return net_of(text, **{name: values.astype("f")[:, :, None, None] for name, values in weights.items()})
+
+
+def token_net() -> onnx.ModelProto:
+    """Three normalised matrix products on sequences; two channels are outliers by their gamma, as in transformers."""
+    random = np.random.default_rng(4)
+    gamma = np.ones(12, "f")
+    gamma[[2, 7]] = 60
+    text = "g (float[N,T,12] x) => (float[N,T,12] y) { "
+    before = "x"
+    for i in range(4):
+        text += (
+            f"n{i} = LayerNormalization({before}, gamma, beta) \n a{i} = MatMul(n{i}, w{i}) \n r{i} = Relu(a{i}) \n"
+        )
+        before = f"r{i}"
+    weights = {f"w{i}": random.normal(size=(12, 12)).astype("f") / (8 * gamma[:, None] ** 0.5) for i in range(4)}
+    return net_of(text + f"y = Identity({before}) }}", gamma=gamma, beta=np.zeros(12, "f"), **weights)
+
+
+def classifier(*, batch: str | int = "batch", seed: int = 0) -> onnx.ModelProto:
+    """Return `small_cnn` with the mean of its logits taken off, so that every class is chosen."""
+    model = small_cnn(batch=batch, seed=seed)
+    mean = outputs(small_cnn(seed=seed), {"image": image_batch(64, 0)}).mean(axis=0)
+    (bias,) = (each for each in model.graph.initializer if each.name == "b3")
+    bias.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(bias) - mean, "b3"))
+    return model
+
+
+def classes(count: int, *, seed: int = 1, wrong: int = 10, batch: int = 16, name: str = "images") -> Rows:
+    """Return samples of `classifier`, labelled with its own answers, every `wrong`-th with another class."""
+    rows = {"image": image_batch(count, seed)}
+    labels = outputs(classifier(), rows).argmax(axis=1).astype(np.int64)
+    labels[::wrong] = (labels[::wrong] + 1) % 5
+    return Rows(rows, batch, labels, name)
+
+
+def candidate_of(model: onnx.ModelProto, inputs: Tensors, target: str = "tensorrt") -> Candidate:
+    """Return the candidate with min-max scales."""
+    return Candidate(load_model(model), table_of(model, inputs, target), QuantizeOptions(target=target))
 
 
 def table_of(model: onnx.ModelProto, inputs: Tensors, target: str = "tensorrt") -> ScaleTable:

@@ -18,7 +18,7 @@ from quantlab.graph.view import Graph, operator
 from quantlab.tuning.blocks import LARGEST, blocks, units
 from quantlab.tuning.float_trials import EQUAL_DB, FloatTrial, Memory, decibels, noise
 from quantlab.tuning.score import Score
-from quantlab.tuning.sensitivity import Sensitivity, measure_sensitivity
+from quantlab.tuning.sensitivity import CurvePoint, Sensitivity, SensitivityRow, measure_sensitivity
 from tests.graph.nets import net, residual_net
 from tests.tuning.nets import smooth
 from tests.tuning.weak_place import COARSE, coarse, inputs, subject
@@ -239,3 +239,12 @@ def test_a_stretch_without_a_cut_is_divided_by_eight() -> None:
 def test_units_hold_each_operator_once() -> None:
     assert units(["a", "b", "c"], {"p": ["c", "a", "z"]}) == {"p": ("a", "c"), "b": ("b",)}
     assert units(["a", "b"], None) == {"a": ("a",), "b": ("b",)}
+
+
+def test_where_multiply_accumulates_are_unknown_the_middle_row_stands_for_them() -> None:
+    known = [SensitivityRow(name, (name,), 100, share, 30.0, 21.0, 1.0) for name, share in (("a", 0.1), ("c", 0.5))]
+    unknown = SensitivityRow("b", ("b",), None, 0.0, 30.0, 21.0, 1.0)
+    free = SensitivityRow("z", ("z",), 0, 0.0, 30.0, 21.0, 1.0)
+    found = Sensitivity((*known, unknown, free), (CurvePoint(0, 0, 0.9, 20.0),), 8)
+    assert [row.name for row in found.by_gain] == ["z", "a", "b", "c"]
+    assert np.isnan(found.frame()["macs"]).tolist() == [False, False, True, False]

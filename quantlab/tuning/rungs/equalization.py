@@ -10,8 +10,10 @@ from quantlab.tuning.candidate import Candidate
 from quantlab.tuning.ladder import Ladder
 from quantlab.tuning.peaks import channel_peaks
 from quantlab.tuning.recollect import recollected
+from quantlab.tuning.rungs.thresholds import FIRST
 
 RUNG = "equalization"
+ANEW = ", thresholds anew"
 
 
 def climb(ladder: Ladder) -> None:
@@ -24,17 +26,25 @@ def climb(ladder: Ladder) -> None:
         return
     ground = ladder.ground
     peaks = channel_peaks(model, wanted(model), ground.data, threads=ground.threads)
-    ladder.attempt_best(
+    ways = {"by weights": by_weights, "by activations": equalize(model, peaks)}
+    kept = ladder.attempt_best(
         RUNG,
         {
-            label: (_change(made), partial(_prepared, ladder, made))
-            for label, made in (("by weights", by_weights), ("by activations", equalize(model, peaks)))
+            **{label: (_change(made), partial(_prepared, ladder, made)) for label, made in ways.items()},
+            **{f"{label}{ANEW}": (_change(made), partial(_anew, ladder, made)) for label, made in ways.items()},
         },
     )
+    if kept is not None and kept.endswith(ANEW):
+        ladder.methods = FIRST
 
 
 def _prepared(ladder: Ladder, made: Equalized, samples: int | None) -> Candidate:
-    return recollected(ladder, made.model, made.changed, samples=samples)
+    return recollected(ladder, made.model, made.changed, ladder.methods, samples=samples)
+
+
+def _anew(ladder: Ladder, made: Equalized, samples: int | None) -> Candidate:
+    """Forget the thresholds: what suited channels of unlike size need not suit like ones."""
+    return recollected(ladder, made.model, None, FIRST, samples=samples)
 
 
 def _change(made: Equalized) -> str:

@@ -33,7 +33,7 @@ def climb(ladder: Ladder) -> None:
 
 
 def _prepared(ladder: Ladder, made: Smoothed, samples: int | None) -> Candidate:
-    return recollected(ladder, made.model, made.changed, samples=samples)
+    return recollected(ladder, made.model, made.changed, ladder.methods, samples=samples)
 
 
 def _change(made: Smoothed) -> str:

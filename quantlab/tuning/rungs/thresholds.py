@@ -24,6 +24,9 @@ METHODS = {
     "percentile 99.9 of what is not zero": Percentile(99.9, of="nonzero"),
     "entropy": Entropy(),
 }
+FIRST = Methods(METHODS["squared error"])
+"""What the search starts with."""
+
 _SINGLE = 6  # tensors that are tried one by one
 _APART = 1.2  # scales nearer than that are as good as one
 
@@ -34,7 +37,7 @@ def climb(ladder: Ladder) -> None:
     first, *others = METHODS
     if not ladder.attempt(RUNG, first, "every range of least squared error", lambda: _with(ladder, tables[first])):
         ladder.attempt(RUNG, others[0], "every range is all that was seen", lambda: _with(ladder, tables[others[0]]))
-    ladder.methods = Methods(METHODS[first])
+    ladder.methods = FIRST
     if ladder.done:
         return
     best = _best_single(ladder, tables)
