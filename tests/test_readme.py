@@ -38,6 +38,17 @@ def test_the_commands_work_as_they_stand(project: Path) -> None:
     assert (project / "run" / "calib.cache").read_text().startswith("TRT-8601-EntropyCalibration2\n")
 
 
+def test_tuning_and_diagnosis_work_as_they_stand(project: Path) -> None:
+    from quantlab.cli.app import app
+
+    steps = next(block for block in blocks("sh") if "quantlab tune" in block)
+    for line in steps.strip().splitlines():
+        done = CliRunner().invoke(app, shlex.split(line)[1:], catch_exceptions=False)
+        assert done.exit_code == 0, f"{line}\n{done.output}"
+    assert (project / "run" / "tuned" / "model.int8.onnx").stat().st_size > 10_000
+    assert (project / "run" / "diagnosis.json").exists()
+
+
 @pytest.mark.usefixtures("project")
 def test_the_notebook_cells_work_as_they_stand(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MPLBACKEND", "agg")

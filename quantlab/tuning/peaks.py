@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from quantlab import engines
+from quantlab.comparison.fixed_batch import cut, filled, fixed_rows
 from quantlab.data.batch import Dataset
 from quantlab.errors import InputError
 from quantlab.graph.model import Model
@@ -28,9 +29,12 @@ def channel_peaks(
         return found
     seen = 0
     with engines.ort(model, expose=tuple(axes), threads=threads) as engine:
-        for given in data:
-            batch = given.bind(list(engine.inputs))
-            for name, values in engine.run(batch).items():
+        size = fixed_rows(engine)
+        for batch, _ in cut(((given.bind(list(engine.inputs)), None) for given in data), size):
+            short = size is not None and batch.rows is not None and batch.rows < size
+            for name, values in engine.run(
+                filled(batch, size) if short and size else batch
+            ).items():  # a peak twice is no more
                 axis = axes[name] % values.ndim
                 others = tuple(i for i in range(values.ndim) if i != axis)
                 peak = np.abs(values).max(axis=others, initial=0.0).astype(np.float32)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import inf, log10
-from math import inf, isnan
+from math import inf, isnan, log10
 
 from quantlab.comparison.comparison import Comparison
 from quantlab.comparison.statistics import Interval, wilson
@@ -49,8 +48,8 @@ class Score:
 
     @property
     def worst_sqnr_db(self) -> float:
-        """Of the output that lost most, in dB."""
-        return min(self.sqnr_db.values())
+        """Of the output that lost most, in dB; NaN where one holds NaN."""
+        return min(self.sqnr_db.values(), key=lambda db: -inf if isnan(db) else db)
 
     @property
     def mean_sqnr_db(self) -> float:

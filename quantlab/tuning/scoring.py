@@ -38,7 +38,12 @@ class Held:
     """A data set kept in memory, decoded once, and cut into small batches; a Dataset."""
 
     def __init__(self, identity: DataIdentity, batches: tuple[Batch, ...]) -> None:
-        self.identity, self._batches = identity, batches
+        self._identity, self._batches = identity, batches
+
+    @property
+    def identity(self) -> DataIdentity:
+        """Of the whole set."""
+        return self._identity
 
     @classmethod
     def of(cls, data: Dataset, inputs: Mapping[str, Any], limit: int | None = None) -> Self:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, is_dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -16,9 +16,10 @@ from quantlab.collector.collect import collect
 from quantlab.comparison.finality import check_unseen
 from quantlab.comparison.tasks import Metric, TopK
 from quantlab.data.batch import Dataset
-from quantlab.data.stream import UnknownLengthError
+from quantlab.data.stream import UnknownLengthError, as_dataset
 from quantlab.errors import UsageError
 from quantlab.graph.model import Model, load_model
+from quantlab.numerics.arrays import Tensors
 from quantlab.tuning.candidate import Candidate
 from quantlab.tuning.journal import Journal
 from quantlab.tuning.ladder import Ground, Ladder, Watch
@@ -43,13 +44,13 @@ RUNGS: dict[str, Callable[[Ladder], None]] = {
     "thresholds": thresholds.climb,
     "weights": weights.climb,
     "equalization": equalization.climb,
-    "bias correction": bias_correction.climb,
     "smoothing": smoothing.climb,
+    "bias correction": bias_correction.climb,
     "adaptive rounding": rounding.climb,
     "learned scales": rounding.climb_scales,
     "mixed precision": mixed_precision.climb,
 }
-"""In the order in which they are climbed: what costs nothing at run time before what does."""
+"""In the order in which they are climbed: what keeps the float network exact, then what corrects it, and last what costs time."""
 
 
 _ROOM = 1 << 29
@@ -116,10 +117,10 @@ class TuneOptions:
 
 def tune(
     model: str | PathLike[str] | Model | Any,
-    data: Dataset,
+    data: Dataset | Iterable[Tensors],
     *,
-    tuning: Dataset | None = None,
-    evaluation: Dataset | None = None,
+    tuning: Dataset | Iterable[Tensors] | None = None,
+    evaluation: Dataset | Iterable[Tensors] | None = None,
     target: Target | None = None,
     options: TuneOptions | None = None,
 ) -> Tuned:
@@ -148,35 +149,35 @@ def tune(
         When the folder holds another search.
     """
     settings, wanted = options or TuneOptions(), target or Target()
-    loaded, chosen = load_model(model), tuning if tuning is not None else data
-    for given in (data, chosen, evaluation):
-        _passed(given)
-    if evaluation is not None:
-        check_unseen(evaluation.identity, (data.identity, chosen.identity))
+    loaded, known = load_model(model), _dataset(data)
+    chosen = known if tuning is None else _dataset(tuning)
+    unseen = None if evaluation is None else _dataset(evaluation)
+    if unseen is not None:
+        check_unseen(unseen.identity, (known.identity, chosen.identity))
     scorer = _scorer(loaded, chosen, wanted, settings, limit=settings.samples)
     wanted = wanted.fitting(scorer.score_engine(scorer.recorded.engine()))
-    asked = _asked(scorer, data, chosen, wanted, settings)
+    asked = _asked(scorer, known, chosen, wanted, settings)
     journal = Journal(settings.folder, asked, settings.quantize, fresh=settings.fresh)
-    ladder = _ladder(loaded, data, scorer, wanted, settings, journal)
+    ladder = _ladder(loaded, known, scorer, wanted, settings, journal)
     for name, climb in RUNGS.items():
         if name in settings.rungs and not ladder.done:
             ladder.climb(name, climb)
     if settings.modes:
         other_modes.climb(ladder)
     best = ladder.best.with_table(_told(ladder.best.table, chosen))
-    final = _final(loaded, evaluation, best, wanted, settings)
+    final = _final(loaded, unseen, best, wanted, settings)
     return Tuned.of(ladder, replace(ladder.best, table=best.table), wanted, final)
 
 
-def _passed(data: Dataset | None) -> None:
-    """Go through a stream once: only then it knows what and how many its samples are."""
-    if data is None:
-        return
+def _dataset(data: Dataset | Iterable[Tensors]) -> Dataset:
+    """Return a data set; a stream goes by once, as only then it knows what and how many its samples are."""
+    found = as_dataset(data)
     try:
-        len(data)
+        len(found)
     except UnknownLengthError:
-        for _ in data:
+        for _ in found:
             pass
+    return found
 
 
 def _ladder(

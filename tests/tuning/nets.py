@@ -34,6 +34,7 @@ class Rows:
     batch: int = 5
     labels: AnyArray | None = None
     name: str = "rows"
+    named: bool = False
 
     @property
     def identity(self) -> DataIdentity:
@@ -47,7 +48,7 @@ class Rows:
             part = slice(start, start + self.batch)
             labels = None if self.labels is None else self.labels[part]
             rows = {name: values[part] for name, values in self.inputs.items()}
-            names = tuple(f"{self.name}[{i}]" for i in range(len(self))[part])
+            names = tuple(f"{self.name}[{i}]" for i in range(len(self))[part]) if self.named else ()
             yield Batch(rows, labels=labels, names=names)
 
 
@@ -100,9 +101,7 @@ def token_net() -> onnx.ModelProto:
     text = "g (float[N,T,12] x) => (float[N,T,12] y) { "
     before = "x"
     for i in range(4):
-        text += (
-            f"n{i} = LayerNormalization({before}, gamma, beta) \n a{i} = MatMul(n{i}, w{i}) \n r{i} = Relu(a{i}) \n"
-        )
+        text += f"n{i} = LayerNormalization({before}, gamma, beta) \n a{i} = MatMul(n{i}, w{i}) \n r{i} = Relu(a{i}) \n"
         before = f"r{i}"
     weights = {f"w{i}": random.normal(size=(12, 12)).astype("f") / (8 * gamma[:, None] ** 0.5) for i in range(4)}
     return net_of(text + f"y = Identity({before}) }}", gamma=gamma, beta=np.zeros(12, "f"), **weights)
@@ -123,6 +122,11 @@ def classes(count: int, *, seed: int = 1, wrong: int = 10, batch: int = 16, name
     labels = outputs(classifier(), rows).argmax(axis=1).astype(np.int64)
     labels[::wrong] = (labels[::wrong] + 1) % 5
     return Rows(rows, batch, labels, name)
+
+
+def tokens(count: int = 24) -> Rows:
+    """Return sequences of 6 tokens for `matmul_net` and `token_net`."""
+    return Rows({"x": np.random.default_rng(0).normal(size=(count, 6, 12)).astype("f")}, 16)
 
 
 def candidate_of(model: onnx.ModelProto, inputs: Tensors, target: str = "tensorrt") -> Candidate:

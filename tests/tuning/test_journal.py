@@ -9,6 +9,7 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from quantlab.builder import QuantizeOptions
@@ -21,9 +22,10 @@ from quantlab.tuning.journal import FILE, Journal
 from quantlab.tuning.score import Score
 from quantlab.tuning.target import Target
 from quantlab.tuning.trial import Trial
+from quantlab.tuning.tune import RUNGS as EVERY
 from quantlab.tuning.tune import TuneOptions, tune
 from quantlab.tuning.tuned import Tuned
-from tests.tuning.nets import candidate_of, classes, classifier
+from tests.tuning.nets import Rows, candidate_of, classes, classifier, matmul_net
 
 DATA, TUNING = classes(48, seed=1), classes(40, seed=2, name="others")
 RUNGS = ("thresholds", "weights", "equalization", "bias correction", "adaptive rounding")
@@ -55,7 +57,8 @@ def stop(folder: Path, after: int, **settings: Any) -> None:
 
 def timeless(trials: tuple[Trial, ...]) -> list[str]:
     return [
-        repr(replace(trial, seconds=0, score=replace(trial.score, seconds=0) if trial.score else None)) for trial in trials
+        repr(replace(trial, seconds=0, score=replace(trial.score, seconds=0) if trial.score else None))
+        for trial in trials
     ]
 
 
@@ -95,6 +98,28 @@ def test_stopped_again_and_again_no_trial_runs_twice(whole: Tuned, tmp_path: Pat
 def test_each_trial_has_a_key_of_its_own(whole: Tuned) -> None:
     assert len({trial.key for trial in whole.trials}) == len(whole.trials)
     assert {trial.rung for trial in whole.trials if trial.kept} == {"thresholds", "weights", "bias correction"}
+
+
+def tokens(folder: Path | None, **settings: Any) -> Tuned:
+    """Climb every rung, and measure the other modes."""
+    data = Rows({"x": np.random.default_rng(0).normal(size=(16, 6, 12)).astype("f")}, 16)
+    options = TuneOptions(walk_samples=8, ranking=8, threads=1, modes=True, folder=folder, **settings)
+    return tune(matmul_net(), data, target=ALL, options=options)
+
+
+def test_every_rung_goes_on_where_it_was(tmp_path: Path) -> None:
+    found = tokens(None)
+    assert {trial.rung for trial in found.trials} == {*EVERY, "sensitivity", "other modes"}
+    for share in (0.5, 0.8, 0.99):
+        with pytest.raises(KeyboardInterrupt):
+            tokens(tmp_path, on_trial=Stopped(int(share * len(found.trials))))
+    again = tokens(tmp_path)
+    assert timeless(again.trials) == timeless(found.trials)
+    assert again.quantized().model.proto.SerializeToString() == found.quantized().model.proto.SerializeToString()
+    assert (again.table, again.sensitivity) == (found.table, found.sensitivity)
+    assert again.mixed is not None
+    assert found.mixed is not None
+    assert again.mixed.front == found.mixed.front
 
 
 def alike(exact: Tensors, int8: Tensors) -> AnyArray:
@@ -172,7 +197,7 @@ def cut(path: Path) -> None:
     [
         (cut, InputError, "cannot be read"),
         (lambda path: path.write_bytes(b"\xff\xfe"), InputError, "cannot be read"),
-        (edited(lambda document: []), InputError, "cannot be read"),
+        (edited(lambda _document: []), InputError, "cannot be read"),
         (edited(lambda document: {**document, "trials": [{"rung": 3}]}), InputError, "cannot be read"),
         (edited(lambda document: {**document, "kept": [{}]}), InputError, "cannot be read"),
         (edited(lambda document: {k: v for k, v in document.items() if k != "asked"}), InputError, "cannot be read"),
@@ -202,7 +227,9 @@ def test_a_candidate_whose_files_are_gone_or_damaged_is_a_sentence(
         (tmp_path / file).unlink()
     else:
         (tmp_path / file).write_bytes(content)
-    with pytest.raises(StaleError, match="What «thresholds: squared error» made cannot be read again in .* --force"):
+    with pytest.raises(
+        StaleError, match=r"What «thresholds: squared error» made cannot be read again in .*: search anew"
+    ):
         searched(tmp_path)
 
 

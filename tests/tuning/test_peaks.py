@@ -25,6 +25,14 @@ def test_peaks_are_those_of_all_values_at_once(batch: int, axis: int) -> None:
     assert np.allclose(found["conv1"], np.abs(values).max(axis=(0, 2, 3)), rtol=1e-6)
 
 
+def test_a_fixed_batch_is_filled_up() -> None:
+    data = Rows({"image": image_batch(21)}, 32)
+    free, fixed = (
+        channel_peaks(load_model(small_cnn(batch=size)), {"conv1": 1}, data, threads=1) for size in ("batch", 8)
+    )
+    assert np.allclose(free["conv1"], fixed["conv1"], rtol=1e-6)
+
+
 def test_no_more_samples_are_run_than_asked_for() -> None:
     images = image_batch(40)
     images[8:] *= 100

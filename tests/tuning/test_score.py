@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import isnan, log10
 
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ def test_labels_give_points_of_the_metric_and_its_own_share() -> None:
     assert score.drop == pytest.approx(100 * ((exact == data.labels).mean() - (int8 == data.labels).mean()))
     assert score.agreement == pytest.approx((exact == int8).mean())
     assert score.drop_interval is not None
+    assert score.drop is not None
     assert score.drop_interval.low < score.drop < score.drop_interval.high
     assert score.fidelity is None
 
@@ -72,10 +74,20 @@ def at(db: float, drop: float | None = None, fidelity: float | None = None) -> S
         (at(-50), at(float("nan")), True),
     ],
 )
-def test_a_trial_is_kept_for_less_noise_unless_what_counts_is_worse(new: Score, old: Score, better: bool) -> None:  # noqa: FBT001
+def test_a_trial_is_kept_for_less_noise_unless_what_counts_is_worse(new: Score, old: Score, better: bool) -> None:
     assert new.better_than(old, 0.05) is better
 
 
-def test_the_worst_output_is_judged_and_the_mean_ranks() -> None:
+def test_the_worst_output_is_judged_and_the_mean_noise_ranks() -> None:
     score = Score(10, {"y": 30.0, "z": 10.0})
-    assert (score.worst_sqnr_db, score.mean_sqnr_db) == (10.0, 20.0)
+    assert score.worst_sqnr_db == 10.0
+    assert score.mean_sqnr_db == pytest.approx(-10 * log10((1e-3 + 1e-1) / 2))
+    assert Score(10, {"y": INF, "z": INF}).mean_sqnr_db == INF
+    assert Score(10, {"y": INF, "z": -INF}).mean_sqnr_db == -INF
+
+
+@pytest.mark.parametrize("outputs_db", [(30.0, float("nan")), (float("nan"), 30.0)])
+def test_nan_is_the_worst_in_any_order(outputs_db: tuple[float, float]) -> None:
+    score = Score(10, dict(zip("yz", outputs_db, strict=True)))
+    assert isnan(score.worst_sqnr_db)
+    assert isnan(score.mean_sqnr_db)

@@ -34,11 +34,12 @@ from tests.benchmarks.tuning.scoring import TARGET, answers, beside, qdq_facts, 
 from tests.benchmarks.tuning.subjects import SUBJECTS, Places, Subject, open_subject
 
 Row = dict[str, Any]
+RUNG = "rung: "
 
 TARGETS = {
     "lite0": Target(0.5, min_agreement=0.985, min_sqnr_db=21.0),
     "lite1": Target(0.5, min_agreement=0.985, min_sqnr_db=21.0),
-    "fashion": Target(0.3, min_agreement=0.99),
+    "fashion": Target(0.3, min_agreement=0.996),
     "digits10": Target(0.3),
     "digits30": Target(0.3),
     "minilm": Target(None, min_fidelity=0.995),
@@ -97,12 +98,13 @@ def measure(subject: Subject, folder: Path, *, fresh: bool) -> None:
         "trials": json.loads(found.frame().to_json(orient="records")),
         "versions": versions(""),
     }
+    document["rows"] = {name: row for name, row in document["rows"].items() if not name.startswith(RUNG)}
     fp32 = answers(subject.model, subject.evaluation, optimize=True)
     asked = json.loads((search / FILE).read_text(encoding="utf-8"))["asked"]
     journal = Journal(search, asked, QuantizeOptions(target=TARGET))
     for rung, trial in rungs.items():
         candidate = journal.candidate(trial)
-        document["rows"][f"rung: {rung}"] = _scored(subject, candidate, fp32) | {"trial": trial.label}
+        document["rows"][f"{RUNG}{rung}"] = _scored(subject, candidate, fp32) | {"trial": trial.label}
     document["rows"]["tune"] = _scored(subject, found.candidate, fp32, folder) | {"seconds": seconds}
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
