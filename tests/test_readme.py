@@ -152,3 +152,10 @@ def test_the_commands_for_a_gpu_work_as_far_as_a_machine_without_one_goes(projec
     done = CliRunner().invoke(app, rtx, catch_exceptions=False)
     assert done.exit_code == 0, done.output
     assert (project / "run" / "qdq.plan").stat().st_size > 10_000
+
+
+def test_the_tuning_table_is_of_the_figures() -> None:
+    from tests.benchmarks.tuning.table import readme_rows
+
+    text = README.split("<!-- figures: tuning -->")[1].split("<!-- /figures -->")[0]
+    assert text.strip().splitlines()[2:] == readme_rows(figures("tuning"))

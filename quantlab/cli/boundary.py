@@ -79,9 +79,9 @@ def _translated(error: BaseException) -> QuantlabError | None:
     """Return what a system's or a user's own error means; None if it is quantlab's fault."""
     place = _script_line(error)
     if place is not None and isinstance(error, SystemExit):
-        return InputError(f"The data script ended itself in {place}: sys.exit({error.code!r}).")
+        return InputError(f"Your Python file ended itself in {place}: sys.exit({error.code!r}).")
     if place is not None:
-        return InputError(f"The data script failed in {place}: {type(error).__name__}: {_first_line(error)}.")
+        return InputError(f"Your Python file failed in {place}: {type(error).__name__}: {_first_line(error)}.")
     if isinstance(error, MemoryError):
         return MachineError("The memory is used up; give a smaller --budget or --batch, or a machine with more.")
     if isinstance(error, FileNotFoundError) and error.filename is not None:
@@ -94,7 +94,7 @@ def _translated(error: BaseException) -> QuantlabError | None:
 
 
 def _script_line(error: BaseException) -> str | None:
-    """Return where in the user's own data script an error came up."""
+    """Return where in a Python file of the user's own an error came up."""
     for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
         if _module(frame).startswith(MODULE):
             return f"'{Path(frame.f_code.co_filename)}', line {line}"

@@ -12,6 +12,7 @@ from quantlab.cli.tune import line
 from quantlab.tuning.trial import Trial
 
 _LOG_SECONDS = 10.0
+_LABEL = 43  # as long as the longest of the thresholds: «…, ranked» at its end is what tells two trials apart
 
 
 class Lines:
@@ -37,11 +38,11 @@ class Lines:
         """Print a trial."""
         rung, label, found = line(trial)
         if trial.score is None:
-            self._out.say(f"{rung:<17}  {label:<34}  not run: {found}")
+            self._out.say(f"{rung:<17}  {label:<{_LABEL}}  not run: {found}")
             return
         mark = "kept" if trial.kept else "for ranking" if trial.note == "ranking only" else trial.note or "not kept"
         best = f"best {trial.best_db:.2f} dB" if trial.best_db == trial.best_db and not trial.kept else trial.standing
-        self._out.say(f"{rung:<17}  {label[:34]:<34}  {found}  {mark}, {best}  {trial.seconds:.0f} s")
+        self._out.say(f"{rung:<17}  {label:<{_LABEL}}  {found}  {mark}, {best}  {trial.seconds:.0f} s")
         self._said = time.monotonic()
 
     def watch(self, what: str, done: int, total: int | None) -> None:

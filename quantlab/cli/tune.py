@@ -1,5 +1,8 @@
 """`quantlab tune`: PTQ as good as it gets, against a stated target."""
 
+import math
+import sys
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -115,13 +118,14 @@ def _tune(
     )
     out = Output(as_json, quiet)
     lines = Lines(out)
-    with lines:
-        found, paths = search(what, fresh=force, on_trial=lines.trial, watch=lines.watch)
-    out.say(found.verdict)
-    for path in paths:
+    with lines, redirect_stdout(sys.stderr) if as_json else nullcontext():  # for what a fidelity function prints
+        found = search(what, fresh=force, on_trial=lines.trial, watch=lines.watch)
+    out.say(found.tuned.verdict)
+    out.remarks(found.notes)
+    for path in found.paths:
         out.say(f"{path} written.")
-    out.result({"files": {path.name: path for path in paths}, **found.to_json()})
-    if found.standing == "misses":
+    out.result({"files": {path.name: path for path in found.paths}, "notes": found.notes, **found.tuned.to_json()})
+    if found.tuned.standing == "misses":
         raise typer.Exit(1)
 
 
@@ -131,9 +135,12 @@ def _points(text: str) -> float | None:
     if text.strip().lower() == "none":
         return None
     try:
-        return float(text)
+        points = float(text)
     except ValueError:
-        raise UsageError(f"--max-drop is a number of percentage points, or none, not «{text}».") from None
+        points = math.nan
+    if not math.isfinite(points):
+        raise UsageError(f"--max-drop is a number of percentage points, or none, not «{text}».")
+    return points
 
 
 def line(trial: "Trial") -> tuple[str, ...]:

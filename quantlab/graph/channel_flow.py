@@ -107,9 +107,9 @@ class Flow:
         if one is None and other is None:
             return ""
         if other is None and one is not None and one.shape[-1] == 1:
-            self.channels[node.output[0]] = one
+            self.channels[node.output[0]] = self._widened(one, node.output[0])
         elif one is None and other is not None and other.ndim > 1 and other.shape[-2] == 1:
-            self.channels[node.output[0]] = other
+            self.channels[node.output[0]] = self._widened(other, node.output[0])
         else:
             return "multiplies what would be scaled on both sides, or sums over it"
         return ""

@@ -152,7 +152,7 @@ def _weight(graph: Graph, step: Step | None, node: onnx.NodeProto) -> Weight | N
     if step is None or step.quantizes or not step.weight or not _symmetric(step):
         return None
     value, channels = graph.constant(step.tensor), None
-    if value is None:
+    if value is None or value.ndim < 2:  # a MatMul sums over the only axis of a vector: it has no output channels
         return None
     if step.axis is not None:
         if step.axis != _output_axis(node, value.ndim):

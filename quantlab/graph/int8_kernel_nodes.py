@@ -17,13 +17,15 @@ from quantlab.graph.view import Graph, attribute, operator
 EXACT = 2**24
 """Up to here float32 holds every integer."""
 
+_INTEGER_CLIP = 12  # the first opset whose Clip takes INT8, which moves a quarter of the bytes
 _FLOAT, _DOUBLE = onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE
 
 
 class Writer:
-    """Collects the nodes and constants of kernels; `taken` are the names that the model has."""
+    """Collects the nodes and constants of kernels; `taken` are the names that the model has, `opset` is its own."""
 
-    def __init__(self, taken: Iterable[str]) -> None:
+    def __init__(self, taken: Iterable[str], opset: int) -> None:
+        self._bounds_integers = opset >= _INTEGER_CLIP
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
         self._taken = set(taken)
@@ -45,10 +47,13 @@ class Writer:
         if kernel.step is not None:
             zero = self._constant("zero_point", np.zeros((), np.int8))
             one = self._constant("one", np.ones((), np.float32))
+            bounds = () if _unbounded(kernel) else _integer_bounds(kernel)
+            if bounds and not self._bounds_integers:
+                floats = [self._constant(f"{name}_bound", bound.astype(np.float32)) for bound in bounds]
+                values = self._emit("Clip", [values, *floats], f"{name}_bounded")
             values = self._emit("QuantizeLinear", [values, one, zero], f"{name}_rounded")
-            if not _unbounded(kernel):
-                low, high = (self._constant(f"{name}_bound", bound) for bound in _integer_bounds(kernel))
-                self._emit("Clip", [values, low, high], name)
+            if bounds and self._bounds_integers:
+                self._emit("Clip", [values, *(self._constant(f"{name}_bound", bound) for bound in bounds)], name)
         self._end_in(name)
 
     def _sum(self, kernel: Kernel, parts: tuple[slice, ...]) -> str:

@@ -3,8 +3,9 @@
 What takes such a model: ONNX Runtime runs all of it (it computes in float; INT4 MatMuls with its 4-bit kernel where it
 optimizes). TensorRT's documentation («Working with Quantized Types») has weight-only quantization for INT4 alone, from
 10.0 on: of matrix products, in blocks of 64 or 128 along the last or the second-to-last axis, with an even last axis as
-two integers share a byte. For INT8 it quantizes weights and activations; a convolution whose weights alone are
-behind DQ stopped the builds of 8.x («Could not fuse 2nd input (kernel weights) of CONVOLUTION»), so that is refused here.
+two integers share a byte. For INT8 it describes weights and activations quantized together, nowhere weights alone, and
+that 8.x cannot build a convolution whose weights alone are behind DQ is inferred from reports of its users, not tried
+here: what is not documented is refused.
 
 Embeddings (a Gather of a constant table) stay float: a DQ would expand the whole table at each run for a few rows.
 """

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,9 +12,11 @@ from quantlab.builder import QuantizeOptions
 from quantlab.data import Dataset
 from quantlab.errors import InputError, UsageError
 from quantlab.graph.model import Model, load_model, write_model
-from quantlab.jobs.checks import check_float
-from quantlab.jobs.collecting import fitting, inputs_for
+from quantlab.jobs import data_source, remarks
+from quantlab.jobs.checks import check_float, check_target
+from quantlab.jobs.collecting import fitting, inputs_for, notes_on
 from quantlab.jobs.data_source import DataSource, open_data
+from quantlab.jobs.step import check_output
 from quantlab.python_file import run_python_file
 from quantlab.storage.files import save
 from quantlab.storage.text import write_text
@@ -70,18 +73,34 @@ class Searching:
     modes: bool = False
 
 
-def search(
-    what: Searching, *, fresh: bool = False, on_trial: Callable[[Trial], None], watch: Watch
-) -> tuple[Tuned, tuple[Path, ...]]:
-    """Search, or go on with a search, and write what it found; return that and the files.
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a search came to.
+
+    Attributes
+    ----------
+    tuned
+        The result.
+    paths
+        The files that hold it.
+    notes
+        Sentences that the user should read.
+    """
+
+    tuned: Tuned
+    paths: tuple[Path, ...]
+    notes: tuple[str, ...]
+
+
+def search(what: Searching, *, fresh: bool = False, on_trial: Callable[[Trial], None], watch: Watch) -> Found:
+    """Search, or go on with a search, and write what it found.
 
     Raises
     ------
     QuantlabError
-        As `tune`; UsageError for an output that is a file.
+        As `tune`; UsageError for an output that is a file, would replace the model, or for a fidelity without function.
     """
-    if what.output.exists() and not what.output.is_dir():
-        raise UsageError(f"'{what.output}' is a file; the output of tune is a folder.")
+    _check(what)
     model = load_model(what.model)
     check_float(model)
     opened = [_opened(source, model) for source in (what.data, what.tuning, what.evaluation)]
@@ -100,7 +119,29 @@ def search(
         watch=watch,
     )
     found = tune(model, opened[0], tuning=opened[1], evaluation=opened[2], target=what.target, options=settings)
-    return found, _written(found, what.output)
+    sources = zip((what.data, what.tuning, what.evaluation), opened, strict=True)
+    return Found(found, _written(found, what.output), tuple(dict.fromkeys(_notes(found, sources))))
+
+
+def _check(what: Searching) -> None:
+    """Refuse, before any work, what could not end well."""
+    if what.output.exists() and not what.output.is_dir():
+        raise UsageError(f"'{what.output}' is a file; the output of tune is a folder.")
+    for name in FILES:
+        check_output(what.output / name, (), what.model)
+    check_target(what.options.target)
+    if what.target.min_fidelity is not None and what.fidelity is None:
+        raise UsageError(
+            f"A fidelity of {what.target.min_fidelity:g} is asked for: name the function that compares with "
+            "--fidelity FILE.py:FUNCTION."
+        )
+
+
+def _notes(found: Tuned, sources: Iterable[tuple[DataSource | None, Dataset | None]]) -> Iterator[str]:
+    for source, data in sources:
+        if source is not None and data is not None:
+            yield from notes_on(source, data_source.skipped(data))
+    yield from remarks.on_table(found.table)
 
 
 def _opened(source: DataSource | None, model: Model) -> Dataset | None:
@@ -130,6 +171,13 @@ def _fidelity(named: str) -> Fidelity:
     function = getattr(module, name if colon else "fidelity", None)
     if not callable(function):
         raise InputError(f"'{path}' has no function «{name if colon else 'fidelity'}».")
+    try:
+        inspect.signature(function).bind({}, {})
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"«{name if colon else 'fidelity'}» in '{path}' does not take two arguments, FP32's outputs and INT8's, each "
+            f"{{output name: array}} ({error})."
+        ) from error
     found: Fidelity = function
     return found
 

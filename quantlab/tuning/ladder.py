@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from math import inf
 from time import perf_counter
 from typing import Any
 
@@ -98,6 +99,7 @@ class Ladder:
         self.ground, self.best, self.score = ground, first, Score(0, {"": float("-inf")})
         self.journal, self.trials = journal, list[Trial]()
         self.methods = Methods(None)
+        self._least_drop = inf
         self.sensitivity: Sensitivity | None = None
         self.mixed: MixedPrecision | None = None
         self._on_trial = on_trial
@@ -140,7 +142,7 @@ class Ladder:
         known = self.journal.known(rung, label)
         if known is not None:
             if known.kept and known.score is not None:
-                self.best, self.score = self.journal.candidate(known), known.score
+                self._keep(self.journal.candidate(known), known.score)
             self._note(known)
             return known.kept
         began, scorer = perf_counter(), self.ground.scorer
@@ -153,9 +155,9 @@ class Ladder:
         except QuantlabError as error:
             self._record(Trial(rung, label, change, seconds=perf_counter() - began, note=str(error)), None)
             return False
-        kept = not self.score.samples or score.better_than(self.score, LEAST_DB)
+        kept = not self.score.samples or score.better_than(self.score, LEAST_DB, least_drop=self._least_drop)
         if kept:
-            self.best, self.score = candidate, score
+            self._keep(candidate, score)
         trial = Trial(
             rung, label, change, score, kept, self.ground.target.judged(score), self.score.mean_sqnr_db,
             len(candidate.options.keep_float), perf_counter() - began,
@@ -195,11 +197,11 @@ class Ladder:
             Label → what changes, and what makes it, of so many calibration samples (None: all).
         """
         now = self.look(rung, "the best so far, ranked", "", lambda: self.best)
-        best, level = "", now.mean_sqnr_db + LEAST_DB if now else float("-inf")
+        best, level = "", now.worth_db + LEAST_DB if now else float("-inf")
         for label, (change, make) in ways.items():
             score = self.look(rung, f"{label}, ranked", change, partial(make, RANKED_SAMPLES))
-            if score is not None and score.mean_sqnr_db > level:
-                best, level = label, score.mean_sqnr_db
+            if score is not None and score.worth_db > level:
+                best, level = label, score.worth_db
         kept = bool(best) and self.attempt(rung, best, ways[best][0], partial(ways[best][1], None))
         return best if kept else None
 
@@ -215,6 +217,10 @@ class Ladder:
         if not known:
             self.journal.add(trial, None)
         self._note(trial)
+
+    def _keep(self, candidate: Candidate, score: Score) -> None:
+        self.best, self.score = candidate, score
+        self._least_drop = min(self._least_drop, inf if score.drop is None else score.drop)
 
     def _record(self, trial: Trial, candidate: Candidate | None) -> None:
         self.journal.add(trial, candidate)

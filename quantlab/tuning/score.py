@@ -84,18 +84,27 @@ class Score:
             seconds=seconds,
         )
 
-    def better_than(self, other: Score, by_db: float = 0.0) -> bool:
-        """Tell whether a trial is kept: more than `by_db` less noise, and no worse in what the user asked for.
+    @property
+    def worth_db(self) -> float:
+        """What trials are ranked by, in dB: the mean SQNR; with a comparison of the user's, what it loses, and a tenth of SQNR.
 
-        Worse is what lies beyond a standard error of the difference, so that a lucky image decides nothing.
+        A comparison tells what counts, but on few samples in steps; SQNR then tells equal ones apart.
         """
-        level = other.mean_sqnr_db
-        if not self.mean_sqnr_db > (-inf if isnan(level) else level) + by_db:
+        if self.fidelity is None:
+            return self.mean_sqnr_db
+        lost = max(1.0 - self.fidelity, 0.0) + 0.5 / self.samples
+        return -10 * log10(lost) + 0.1 * self.mean_sqnr_db
+
+    def better_than(self, other: Score, by_db: float = 0.0, *, least_drop: float = inf) -> bool:
+        """Tell whether a trial is kept: worth more by `by_db`, and no worse in the task's metric.
+
+        Worse is what lies beyond a standard error of the difference, so that a lucky image decides nothing: from the other's
+        drop, or from `least_drop`, the least of all that were kept, so that small losses do not add up.
+        """
+        level = other.worth_db
+        if not self.worth_db > (-inf if isnan(level) else level) + by_db:
             return False
-        if self.fidelity is not None and other.fidelity is not None:
-            reach = max(self.fidelity_error or 0.0, other.fidelity_error or 0.0)
-            return self.fidelity >= other.fidelity - reach
-        if self.drop is None or other.drop is None or other.drop_interval is None:
+        if self.fidelity is not None or self.drop is None or other.drop is None or other.drop_interval is None:
             return True
         reach = (other.drop_interval.high - other.drop_interval.low) / 4
-        return self.drop <= other.drop + reach
+        return self.drop <= min(other.drop, least_drop) + reach

@@ -77,14 +77,14 @@ def box_agreement(exact: Sequence[F32], got: Sequence[F32]) -> dict[str, float]:
     }
 
 
-def detect(heads: Sequence[F32]) -> list[Boxes]:
-    """Return each image's boxes after suppression, from the coarse and the fine head."""
-    decoded = [decode(head, stride) for head, stride in zip(heads, ANCHORS, strict=True)]
+def detect(heads: Sequence[F32], least: float = CONFIDENCE) -> list[Boxes]:
+    """Return each image's boxes of at least this confidence after suppression, from the coarse and the fine head."""
+    decoded = [decode(head, stride, least) for head, stride in zip(heads, ANCHORS, strict=True)]
     return [suppress(concatenated(parts)) for parts in zip(*decoded, strict=True)]
 
 
-def decode(head: F32, stride: int) -> list[Boxes]:
-    """Return each image's boxes of at least `CONFIDENCE`, unordered; each box with its best class alone."""
+def decode(head: F32, stride: int, least: float = CONFIDENCE) -> list[Boxes]:
+    """Return each image's boxes of at least this confidence, unordered; each box with its best class alone."""
     count, _, rows, columns = head.shape
     values = head.astype(np.float64).reshape(count, len(ANCHORS[stride]), -1, rows, columns).transpose(0, 3, 4, 1, 2)
     logits = values[..., 5:]
@@ -93,7 +93,7 @@ def decode(head: F32, stride: int) -> list[Boxes]:
     centre = (_sigmoid(values[..., :2]) + cell) * stride
     half = np.exp(values[..., 2:4]) * np.array(ANCHORS[stride]) / 2
     corners = np.concatenate([centre - half, centre + half], axis=-1)
-    sure = confidence >= CONFIDENCE
+    sure = confidence >= least
     label = logits.argmax(axis=-1)
     return [Boxes(corners[i][sure[i]], confidence[i][sure[i]], label[i][sure[i]]) for i in range(count)]
 

@@ -273,3 +273,20 @@ def test_efficientnet_computes_the_same(reference: Path) -> None:
         done = equalize(model, options=options)
         assert len(done.pairs) > 40
         assert difference(model, done.model, {"input": image}) < 1e-5
+
+
+@pytest.mark.parametrize("product", ["MatMul(tr, z)", "Transpose<perm = [0, 2, 1]>(turned)"])
+def test_channels_of_a_matrix_that_multiplies_a_stack_of_matrices_are_followed(product: str) -> None:
+    turned = "zt = Transpose<perm = [0, 2, 1]>(z) \n turned = MatMul(zt, r) \n" if "turned" in product else ""
+    model = of(net(
+        "g (float[6,8] x, float[2,6,5] z) => (float[2,5,4] y) { a = MatMul(x, w1) \n r = Relu(a) \n"
+        f"tr = Transpose<perm = [1, 0]>(r) \n {turned} m = {product} \n n = Transpose<perm = [0, 2, 1]>(m) \n y = MatMul(n, w2) }}",
+        w1=(8, 7), w2=(7, 4),
+    ))  # fmt: skip
+    done = equalize(model, options=EqualizeOptions(steps="any"))
+    assert [pair.channels for pair in done.pairs] == [7]
+    random = np.random.default_rng(4)
+    given_feeds = {
+        name: random.normal(size=size).astype(np.float32) for name, size in (("x", (6, 8)), ("z", (2, 6, 5)))
+    }
+    assert 0 < difference(model, done.model, given_feeds) < 1e-5

@@ -214,3 +214,38 @@ def test_simulating_changes_neither_the_model_nor_what_it_tells_of_its_data() ->
     assert got.SerializeToString() == before
     assert [*found.proto.metadata_props] == [*got.metadata_props]
     assert simulate(model).proto.SerializeToString() == found.proto.SerializeToString()
+
+
+def test_a_matrix_times_a_vector_with_a_scale_an_element_stays_float() -> None:
+    text = (
+        "g (int8[N,3] xq) => (float[N] y) { x = DequantizeLinear(xq, sx, z) \n w = DequantizeLinear<axis = 0>(wq, sw, zw) \n"
+        "y = MatMul(x, w) }"
+    )
+    constants = {"sx": SX, "sw": SW, "wq": np.array([10, 20, 30], np.int8), "zw": np.zeros(3, np.int8)}
+    proto = net_of(text, z=np.zeros((), np.int8), **{name: np.asarray(value) for name, value in constants.items()})
+    found = simulation_of(load_model(proto))
+    assert (found.integer, len(found.floats)) == ((), 1)
+    xq = integers(np.random.default_rng(3), 3, 3)
+    exact = (xq * float(SX)) @ (np.array([10, 20, 30]) * SW.astype(float))
+    np.testing.assert_allclose(opened(found.model.proto).run(None, {"xq": xq})[0], exact, rtol=1e-5)
+
+
+@pytest.mark.parametrize("activation", ["Relu(c)", "Clip(c, low, high)"])
+def test_a_model_of_opset_11_whose_clip_takes_no_integers_is_bounded_in_float(activation: str) -> None:
+    text = (
+        "g (int8[N,4] xq) => (int8[N,3] yq) { x = DequantizeLinear(xq, sx, z) \n w = DequantizeLinear(wq, sx, z) \n"
+        f"c = MatMul(x, w) \n a = {activation} \n yq = QuantizeLinear(a, sy, z) }}"
+    )
+    random = np.random.default_rng(8)
+    bounds = {"low": np.array(-0.5, F32), "high": np.array(0.5, F32)} if "low" in activation else {}
+    constants = {"sx": SX, "sy": SY, "z": np.zeros((), np.int8), "wq": integers(random, 4, 3), **bounds}
+    proto = net_of(text, **{name: np.asarray(value) for name, value in constants.items()})
+    older = onnx.ModelProto()
+    older.CopyFrom(proto)
+    older.opset_import[0].version = 11
+    feed = {"xq": integers(random, 50, 4)}
+    found = simulation_of(load_model(older))
+    assert len(found.integer) == 1
+    np.testing.assert_array_equal(
+        opened(found.model.proto).run(None, feed)[0], opened(simulated(proto)).run(None, feed)[0]
+    )

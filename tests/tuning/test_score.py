@@ -65,7 +65,7 @@ def at(db: float, drop: float | None = None, fidelity: float | None = None) -> S
         (at(30, drop=2.1), at(20, drop=1), False),
         (at(19, drop=0), at(20, drop=1), False),
         (at(30, fidelity=0.891), at(20, fidelity=0.9), True),
-        (at(30, fidelity=0.889), at(20, fidelity=0.9), False),
+        (at(30, fidelity=0.85), at(20, fidelity=0.9), False),
         (at(30, drop=9, fidelity=0.9), at(20, drop=0, fidelity=0.9), True),
         (at(INF), at(20), True),
         (at(INF), at(INF), False),

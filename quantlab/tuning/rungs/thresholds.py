@@ -51,7 +51,7 @@ def _best_single(ladder: Ladder, tables: dict[str, ScaleTable]) -> str:
     found = {}
     for name, table in tables.items():
         score = ladder.look(RUNG, f"{name}, ranked", "one method for all tensors", partial(_with, ladder, table))
-        found[name] = score.mean_sqnr_db if score else float("-inf")
+        found[name] = score.worth_db if score else float("-inf")
     first = next(iter(tables))
     best = max(found, key=lambda name: found[name])
     return best if found[best] > found[first] + LEAST_DB else first
@@ -65,8 +65,8 @@ def _single_tensors(ladder: Ladder, tables: dict[str, ScaleTable]) -> None:
     for tensor, name in _disagreements(ladder, tables, start):
         trial = table.with_rows([tables[name][tensor]])
         score = ladder.look(RUNG, f"{tensor} by {name}", f"{name} for «{tensor}» alone", partial(_with, ladder, trial))
-        if score is not None and score.mean_sqnr_db > level + LEAST_DB:
-            table, level = trial, score.mean_sqnr_db
+        if score is not None and score.worth_db > level + LEAST_DB:
+            table, level = trial, score.worth_db
             single[tensor] = name
     if single:
         change = f"{len(single)} tensors by a method of their own"
@@ -77,7 +77,7 @@ def _single_tensors(ladder: Ladder, tables: dict[str, ScaleTable]) -> None:
 
 def _level(ladder: Ladder, table: ScaleTable) -> float:
     score = ladder.look(RUNG, "the best so far, ranked", "", lambda: _with(ladder, table))
-    return score.mean_sqnr_db if score else float("-inf")
+    return score.worth_db if score else float("-inf")
 
 
 def _disagreements(ladder: Ladder, tables: dict[str, ScaleTable], start: ScaleTable) -> Iterator[tuple[str, str]]:

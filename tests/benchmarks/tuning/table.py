@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,35 @@ from tests.benchmarks.tuning.subjects import SUBJECTS
 
 Row = dict[str, Any]
 COLUMNS = ("subject", "network", "lost, points [95 %]", "same as FP32", "SQNR dB", "task", "float", "wall s", "CPU s")
+
+
+README = {
+    "lite0": ("EfficientNet-Lite0, same class", "same as FP32"),
+    "lite1": ("EfficientNet-Lite1, same class", "same as FP32"),
+    "fashion": ("the network that ships, same class", "same as FP32"),
+    "digits10": ("digits, channels spread by 10, same class", "same as FP32"),
+    "digits30": ("digits, channels spread by 30, same class", "same as FP32"),
+    "yolo": ("YOLOv3-tiny, AP50 against FP32's boxes", "AP50 against FP32's boxes"),
+    "minilm": ("MiniLM-L6, cosine with FP32's embedding", "same as FP32"),
+    "ocr": ("PP-OCRv4 recogniser, words as in FP32", "same as FP32"),
+}
+"""What README says of each subject, and the figure it quotes."""
+
+
+def readme_rows(values: Mapping[str, Any]) -> list[str]:
+    """Return README's rows from the figures by name."""
+    rows = []
+    for subject, (title, figure) in README.items():
+        shares = [f"{values[f'{subject}, {who}: {figure}']:.4f}" for who in ("nncf", "tune")]
+        noise = [f"{_least(values, subject, who):.1f}" for who in ("nncf", "tune")]
+        seconds = [f"{values[f'{subject}, {who}: cpu time']:.1f}" for who in ("nncf", "tune")]
+        rows.append(f"| {title} | {' | '.join((*shares, *noise, *seconds))} |")
+    return rows
+
+
+def _least(values: Mapping[str, Any], subject: str, who: str) -> float:
+    begin = f"{subject}, {who}: SQNR of "
+    return min(float(value) for name, value in values.items() if name.startswith(begin))
 
 
 def main() -> None:
@@ -37,6 +68,9 @@ def main() -> None:
     with atomic_path(FIGURES / "tuning.md") as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
     write_figures("tuning", "python -m tests.benchmarks.tuning.table FIGURES", figures)
+    if all(f"{name}, tune: cpu time" in figures for name in README):
+        rows = readme_rows({name: value for name, (value, _) in figures.items()})
+        sys.stdout.write("\n".join(rows) + "\n")
 
 
 def _line(subject: str, label: str, row: Row) -> str:
