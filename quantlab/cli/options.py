@@ -147,7 +147,9 @@ def data_source(
     )
 
 
-def quantize_options(target: str, weights: str, head: str, *, allow_missing: bool) -> "QuantizeOptions":
+def quantize_options(
+    target: str, weights: str, head: str, *, allow_missing: bool, keep_float: tuple[str, ...] = ()
+) -> "QuantizeOptions":
     """Return how a Q/DQ model is to be built; typer's own choices come with its later versions only."""
     from quantlab.builder import QuantizeOptions
     from quantlab.errors import UsageError
@@ -159,7 +161,11 @@ def quantize_options(target: str, weights: str, head: str, *, allow_missing: boo
     if head not in ("float", "int8"):
         raise UsageError(f"--head is float or int8, not «{head}».")
     return QuantizeOptions(
-        target, "int8" if weights == "int8" else "qdq", "int8" if head == "int8" else "float", allow_missing
+        target,
+        "int8" if weights == "int8" else "qdq",
+        "int8" if head == "int8" else "float",
+        allow_missing,
+        keep_float,
     )
 
 

@@ -70,6 +70,10 @@ def _quantize(
         ),
     ] = None,
     allow_missing: options.AllowMissing = False,
+    keep_float: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NODE", help="An operator that stays float, as tune.json lists them; repeatable."),
+    ] = None,
     force: options.Force = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -79,7 +83,8 @@ def _quantize(
 
     remake: Remake = "always" if force else "never"
     out = Output(as_json, quiet)
-    choice = options.quantize_options(target or "tensorrt", weights, head, allow_missing=allow_missing)
+    kept = tuple(keep_float or ())
+    choice = options.quantize_options(target or "tensorrt", weights, head, allow_missing=allow_missing, keep_float=kept)
     if mode == "static":
         if scales is None:
             raise UsageError(f"Give SCALES after the model, or --mode {', '.join(MODES[:-1])} or {MODES[-1]} without.")
@@ -180,6 +185,7 @@ def _refuse_static(mode: "Mode", scales: Path | None, choice: "QuantizeOptions")
     given = {
         "--weights qdq": choice.weights != "int8",
         "--head int8": choice.head != "float",
+        "--keep-float": bool(choice.keep_float),
         "--allow-missing": choice.allow_missing,
     }
     for option, there in given.items():

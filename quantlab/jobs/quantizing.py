@@ -64,6 +64,7 @@ def quantize_model(what: Quantizing, *, remake: Remake = "never") -> tuple[Made,
                 "target": options.target,
                 "weights": options.weights,
                 "head": options.head,
+                **({"keep_float": sorted(options.keep_float)} if options.keep_float else {}),
                 "allow-missing": options.allow_missing,
             },
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -123,7 +124,9 @@ class Journal:
 
     @staticmethod
     def _digests(candidate: Candidate) -> list[str]:
-        return [model.digest for model in (candidate.model, candidate.exact) if model is not None]
+        rows = [(r.tensor, r.scale, r.zero_point, r.axis, r.role, r.dtype) for r in candidate.table.rows]
+        scales = hashlib.blake2b(repr(rows).encode(), digest_size=16).hexdigest()
+        return [scales, *(model.digest for model in (candidate.model, candidate.exact) if model is not None)]
 
     def _write(self, folder: Path, candidate: Candidate, number: int) -> dict[str, Any]:
         place = folder / str(number)

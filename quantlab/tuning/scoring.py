@@ -188,7 +188,7 @@ class _Watched:
     def run(self, batch: Tensors) -> Mapping[str, AnyArray]:
         found, exact = self._engine.run(batch), self._exact.run(batch)
         rows = next(self._coming)  # of a batch that was filled up to a fixed size, the first
-        given = self._fidelity(*({name: values[:rows] for name, values in each.items()} for each in (exact, found)))
+        given = self._fidelity(_shown(exact, rows), _shown(found, rows))
         try:
             values = np.asarray(given, np.float64)
         except (TypeError, ValueError):
@@ -204,6 +204,14 @@ class _Watched:
     def result(self) -> tuple[float, float]:
         every = np.concatenate(self.values)
         return float(every.mean()), float(every.std(ddof=1) / sqrt(len(every))) if len(every) > 1 else 1.0
+
+
+def _shown(outputs: Tensors, rows: int) -> dict[str, AnyArray]:
+    """Return the first rows of each output, which nobody can write to: they are measured afterwards."""
+    found = {name: values[:rows].view() for name, values in outputs.items()}
+    for values in found.values():
+        values.flags.writeable = False
+    return found
 
 
 def _check_finite(recorded: Recording, data: Dataset) -> None:

@@ -164,9 +164,10 @@ def tune(
             ladder.climb(name, climb)
     if settings.modes:
         other_modes.climb(ladder)
-    best = ladder.best.with_table(_told(ladder.best.table, chosen))
+    # With the weights' scales in the table, the prepared model and the table alone give the Q/DQ model again.
+    best = ladder.best.with_table(_told(ladder.best.table.with_rows(ladder.best.quantized().weights), chosen))
     final = _final(loaded, unseen, best, wanted, settings)
-    return Tuned.of(ladder, replace(ladder.best, table=best.table), wanted, final)
+    return Tuned.of(ladder, best, wanted, final)
 
 
 def _dataset(data: Dataset | Iterable[Tensors]) -> Dataset:
