@@ -98,13 +98,13 @@ class Score:
     def better_than(self, other: Score, by_db: float = 0.0, *, least_drop: float = inf) -> bool:
         """Tell whether a trial is kept: worth more by `by_db`, and no worse in the task's metric.
 
-        Worse is what lies beyond a standard error of the difference, so that a lucky image decides nothing: from the other's
-        drop, or from `least_drop`, the least of all that were kept, so that small losses do not add up.
+        Worse is what lies beyond half the interval's width, so that a few images decide nothing against decibels: from the
+        other's drop, or from `least_drop`, the least of all that were kept, so that small losses do not add up.
         """
         level = other.worth_db
         if not self.worth_db > (-inf if isnan(level) else level) + by_db:
             return False
         if self.fidelity is not None or self.drop is None or other.drop is None or other.drop_interval is None:
             return True
-        reach = (other.drop_interval.high - other.drop_interval.low) / 4
+        reach = (other.drop_interval.high - other.drop_interval.low) / 2
         return self.drop <= min(other.drop, least_drop) + reach
