@@ -98,6 +98,14 @@ class Target:
             return "holds"
         return "likely" if score.drop <= self.max_drop else "misses"
 
+    def undecided(self, score: Score) -> bool:
+        """Tell whether a target is missed by a drop alone whose interval holds what is allowed: more samples would tell."""
+        if self.judged(score) != "misses" or self.max_drop is None or score.drop_interval is None:
+            return False
+        others = replace(self, max_drop=None)
+        kept = others.judged(score) != "misses" or others == Target(max_drop=None, confidence=self.confidence)
+        return kept and score.drop_interval.low <= self.max_drop
+
     def can_be_shown(self, score: Score) -> bool:
         """Tell whether so many samples could show the drop with this confidence, if INT8 changed not one of them."""
         return self._shown_by(score.samples, score.fp32)

@@ -23,8 +23,14 @@ def verdict(target: Target, score: Score, *, final: bool, floats: int, stopped: 
     standing = target.judged(score)
     kept = f" with {floats} operator{'s' if floats != 1 else ''} in FP16 or FP32" if floats else ""
     figures = _figures(score)
-    begin = f"PTQ {'stops at' if standing == 'misses' else 'reaches'} {figures}{kept}"
+    open_ = final and stopped and target.undecided(score)
+    begin = f"PTQ {'stops at' if standing == 'misses' and not open_ else 'reaches'} {figures}{kept}"
     where = f"on {score.samples:,} samples {'that chose nothing' if final else 'that it was chosen on'}"
+    if open_:
+        return (
+            f"{begin}, {where}: what was asked ({target.sentence()}) held on the samples that chose; here the interval holds it "
+            "too, but so few samples cannot tell. Give more of them."
+        )
     if standing == "misses" and final and stopped:
         return (
             f"{begin}, {where}: what was asked ({target.sentence()}) is missed, though the samples that chose held it: they "

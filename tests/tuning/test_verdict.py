@@ -68,3 +68,13 @@ def test_without_labels_points_are_changed_and_not_lost() -> None:
     assert found.startswith(
         "PTQ reaches 0.12 ± 0.21 points changed, agreement 0.9964, fidelity 0.5000, SQNR 31.2 dB, on"
     )
+
+
+def test_a_drop_whose_interval_holds_the_limit_is_not_called_missed() -> None:
+    score = Score(244, {"y": 22.8}, 0.9918, "top-1", 0.82, Interval(-0.94, 2.75), fp32=0.9)
+    target = Target(0.5, min_agreement=0.985)
+    assert target.undecided(score)
+    assert "cannot tell. Give more of them." in verdict(target, score, final=True, floats=0, stopped=True)
+    assert not Target(0.5, min_agreement=0.995).undecided(score)
+    assert not target.undecided(Score(5000, {"y": 22.8}, 0.9918, "top-1", 0.9, Interval(0.6, 1.2), fp32=0.9))
+    assert Target(0.5).undecided(score)
