@@ -20,7 +20,15 @@ from quantlab.graph.qdq import WeightForm, insert_qdq
 from quantlab.graph.target import Target
 from quantlab.graph.view import Graph, operator
 
-__all__ = ["QuantizeOptions", "QuantizedModel", "check_model", "chosen_on", "provenance_of", "quantize"]
+__all__ = [
+    "QuantizeOptions",
+    "QuantizedModel",
+    "check_model",
+    "chosen_on",
+    "provenance_of",
+    "quantize",
+    "with_kept_names",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +116,7 @@ def quantize(
         metadata["provenance"] = json.dumps(table.provenance.to_json(), sort_keys=True)
     result = insert_qdq(
         normalised.model,
-        _renamed(table, normalised.all_aliases),
+        with_kept_names(table, normalised.all_aliases),
         placement,
         weights=settings.weights,
         weight_method=settings.weight_method,
@@ -141,7 +149,7 @@ def check_model(provenance: Provenance | None, model: Model) -> None:
     check_made_for(provenance, model.digest, model.path.name if model.path else "the model")
 
 
-def _renamed(table: ScaleTable, aliases: Mapping[str, str]) -> ScaleTable:
+def with_kept_names(table: ScaleTable, aliases: Mapping[str, str]) -> ScaleTable:
     """Return the table in which a tensor has a row if one that equals it has."""
     rows = {row.tensor: row for row in table.rows}
     more = {

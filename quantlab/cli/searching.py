@@ -8,7 +8,6 @@ from types import TracebackType
 from typing_extensions import Self
 
 from quantlab.cli.console import Output, stderr
-from quantlab.cli.tune import line
 from quantlab.tuning.trial import Trial
 
 _LOG_SECONDS = 10.0
@@ -36,7 +35,7 @@ class Lines:
 
     def trial(self, trial: Trial) -> None:
         """Print a trial."""
-        rung, label, found = line(trial)
+        rung, label, found = _line(trial)
         if trial.score is None:
             self._out.say(f"{rung:<17}  {label:<{_LABEL}}  not run: {found}")
             return
@@ -58,3 +57,21 @@ class Lines:
         elif not self._out.quiet and now - self._said > _LOG_SECONDS:
             self._said = now
             stderr().print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _line(trial: Trial) -> tuple[str, ...]:
+    """Return a trial's cells: rung, trial, what it scored, whether it was kept."""
+    score = trial.score
+    if score is None:
+        return trial.rung, trial.label, trial.note
+    drop = ""
+    if score.drop is not None and score.drop_interval is not None:
+        reach = (score.drop_interval.high - score.drop_interval.low) / 2
+        drop = f"{score.drop:+.2f} ± {reach:.2f} points"
+    parts = [
+        f"{score.mean_sqnr_db:.2f} dB",
+        drop,
+        "" if score.agreement is None else f"agreement {score.agreement:.4f}",
+        "" if score.fidelity is None else f"fidelity {score.fidelity:.4f}",
+    ]
+    return trial.rung, trial.label, ", ".join(part for part in parts if part)

@@ -4,16 +4,13 @@ import math
 import sys
 from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from quantlab.cli import options
 from quantlab.cli.console import Output
 from quantlab.cli.help_text import described
-
-if TYPE_CHECKING:
-    from quantlab.tuning.trial import Trial
 
 _HELP = described(
     "Search for an INT8 form of a network that loses no more than a target allows: thresholds, weights, equalization, bias "
@@ -141,21 +138,3 @@ def _points(text: str) -> float | None:
     if not math.isfinite(points):
         raise UsageError(f"--max-drop is a number of percentage points, or none, not «{text}».")
     return points
-
-
-def line(trial: "Trial") -> tuple[str, ...]:
-    """Return a trial's cells: rung, trial, what it scored, whether it was kept."""
-    score = trial.score
-    if score is None:
-        return trial.rung, trial.label, trial.note
-    drop = ""
-    if score.drop is not None and score.drop_interval is not None:
-        reach = (score.drop_interval.high - score.drop_interval.low) / 2
-        drop = f"{score.drop:+.2f} ± {reach:.2f} points"
-    parts = [
-        f"{score.mean_sqnr_db:.2f} dB",
-        drop,
-        "" if score.agreement is None else f"agreement {score.agreement:.4f}",
-        "" if score.fidelity is None else f"fidelity {score.fidelity:.4f}",
-    ]
-    return trial.rung, trial.label, ", ".join(part for part in parts if part)

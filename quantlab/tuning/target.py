@@ -11,7 +11,7 @@ from quantlab.errors import UsageError
 from quantlab.tuning.score import Score
 
 _NO_CLASSES = "No output of the network can be told to hold class scores [samples, classes]"
-_INSTEAD = "give a least SQNR (min_sqnr_db), or a fidelity function and its least mean (min_fidelity), or metrics"
+_INSTEAD = "give a least SQNR, or a fidelity function and the least mean of it, or metrics"
 
 Standing: TypeAlias = Literal["holds", "likely", "misses"]
 
@@ -67,7 +67,9 @@ class Target:
         """
         others = (self.min_agreement, self.min_sqnr_db, self.min_fidelity)
         if self.max_drop is None and all(value is None for value in others):
-            raise UsageError("The target asks for nothing: give max_drop, min_agreement, min_sqnr_db or min_fidelity.")
+            raise UsageError(
+                "The target asks for nothing: give a largest drop, or a least agreement, SQNR or fidelity."
+            )
         if self.min_agreement is not None and exact.agreement is None:
             raise UsageError(f"{_NO_CLASSES}, so there is no agreement to reach: {_INSTEAD}.")
         if self.min_fidelity is not None and exact.fidelity is None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from quantlab.builder import QuantizeOptions
+from quantlab.builder import QuantizeOptions, with_kept_names
 from quantlab.calibration.scale_table import ScaleTable
 from quantlab.data.batch import Dataset
 from quantlab.graph.biases import with_biases, with_weights
@@ -68,7 +68,7 @@ def walk(
     """
     settings = settings or WalkOptions()
     normalised = normalise(reference)
-    table = _renamed(table, normalised.all_aliases)
+    table = with_kept_names(table, normalised.all_aliases)
     networks = Networks.of(normalised.model, table, options)
     companions = Companions.begin(networks, data, settings)
     visits = []
@@ -80,13 +80,6 @@ def walk(
     rows = [row for visit in visits for row in visit.rows(table)]
     layers = tuple(visit.change for visit in visits)
     return Walked(model, table.with_rows(rows), layers, networks.skipped, companions.samples)
-
-
-def _renamed(table: ScaleTable, aliases: Mapping[str, str]) -> ScaleTable:
-    """Return the table in which a tensor has a row if one that equals it has."""
-    rows = {row.tensor: row for row in table.rows if row.role != "weight"}
-    more = {new: replace(rows[old], tensor=new) for old, new in aliases.items() if old in rows and new not in rows}
-    return table.with_rows(more.values())
 
 
 def _with_visits(model: Model, visits: Sequence[Visit]) -> Model:

@@ -130,8 +130,8 @@ FEATURES = Score(100, DB)
 @pytest.mark.parametrize(
     ("target", "exact", "words"),
     [
-        (Target(None), scored(9), "asks for nothing: give max_drop"),
-        (Target(0.5), FEATURES, r"no drop in points can be measured: give a least SQNR \(min_sqnr_db\), or a fidelity"),
+        (Target(None), scored(9), "asks for nothing: give a largest drop"),
+        (Target(0.5), FEATURES, r"no drop in points can be measured: give a least SQNR, or a fidelity"),
         (Target(None, min_agreement=0.9), FEATURES, "no agreement to reach: give a least SQNR"),
         (Target(0.5, min_fidelity=0.9), FEATURES, "give the function that compares"),
         (Target(0.5, min_fidelity=0.9), replace(FEATURES, fidelity=0.0), "FP32 against itself has 0: larger must be"),

@@ -35,7 +35,7 @@ def distance(exact: Tensors, int8: Tensors) -> AnyArray:
 @pytest.mark.parametrize(
     ("target", "settings", "words"),
     [
-        (Target(), {}, r"no drop in points can be measured: give a least SQNR \(min_sqnr_db\), or a fidelity function"),
+        (Target(), {}, r"no drop in points can be measured: give a least SQNR, or a fidelity function"),
         (Target(None, min_agreement=0.9), {}, "no agreement to reach"),
         (Target(None, min_fidelity=0.9), {}, "give the function that compares, too"),
         (Target(None, min_fidelity=0.9), {"fidelity": distance}, "FP32 against itself has 0: larger must be better"),

@@ -84,11 +84,6 @@ class Power:
     seconds: float
     samples: int
 
-    @property
-    def millijoules(self) -> float:
-        """Energy a sample."""
-        return 1000 * self.watts * self.seconds / max(self.samples, 1)
-
 
 def mean_power(engine: TrtEngine, batch: Tensors, *, seconds: float = 2.0) -> Power:
     """Measure the power that a plan draws, as a CUDA graph in a loop; the first half second is not counted.
