@@ -51,8 +51,8 @@ def choices(table: ScaleTable, histograms: Mapping[str, Any]) -> tuple[Choice, .
 
 def _choice(row: Scale, histogram: Any) -> Choice:
     method = row.method.partition("(")[0] or "given"
-    same = row.observed is not None and isinstance(histogram, Histogram)
-    if not same or (row.observed.low, row.observed.high) != (histogram.low, histogram.high):  # type: ignore[union-attr]
+    seen = row.observed
+    if seen is None or not isinstance(histogram, Histogram) or (seen.low, seen.high) != (histogram.low, histogram.high):
         return Choice(row.tensor, row.amax, method, row.clipped, row.sqnr_db, None, "values scaled since, counted anew")
     clipped, expected = clipped_share(histogram, row.params), expected_sqnr_db(histogram, row.params)
     wide = expected_sqnr_db(histogram, Symmetric().params(MinMax()(histogram)))
