@@ -28,6 +28,10 @@ _ONE_SCALE = (
     "ONNX Runtime's dynamic quantization gives the weight of a convolution one scale for all its channels; static "
     "quantization is the more exact one for convolutional networks."
 )
+_NOT_FASTER = (
+    "TensorRT turns INT8 weights beside float activations into floats again at each run: the plan is smaller, not faster. "
+    "INT8 arithmetic takes activation ranges: calibrate and quantize statically."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,7 @@ class QuantizingWeights:
     mode
         What becomes of weights and activations.
     target
-        ort, for any mode; tensorrt@10.0 and later, for INT4.
+        ort, for any mode; tensorrt, for weights alone (INT4: tensorrt@10.0 and later).
     block
         INT4 values that share a scale; None: 32 for ort, 64 for TensorRT.
     """
@@ -115,8 +119,11 @@ def _block(what: QuantizingWeights) -> int | None:
 
 
 def _notes(what: QuantizingWeights, model: Model) -> tuple[str, ...]:
-    convolves = any(node.op_type == "Conv" for node in model.proto.graph.node)
-    return (_ONE_SCALE,) if what.mode == "dynamic" and convolves else ()
+    if what.mode == "dynamic":
+        convolves = any(node.op_type == "Conv" for node in model.proto.graph.node)
+        return (_ONE_SCALE,) if convolves else ()
+    small = what.mode == "weight-only" and Target.parse(what.target).tensorrt is not None
+    return (_NOT_FASTER,) if small else ()
 
 
 def _made(what: QuantizingWeights, model: Model, block: int | None) -> WeightOnly | DynamicModel:

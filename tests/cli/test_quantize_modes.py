@@ -61,7 +61,6 @@ def test_all_modes_are_scored_like_any_other_model(place: Path) -> None:
         (("--mode", "fast"), "not «fast»"),
         (("@scales.json", "--mode", "dynamic"), "takes no scales"),
         (("--mode", "dynamic", "--target", "tensorrt@8.6"), "takes no activation ranges at run time"),
-        (("--mode", "weight-only", "--target", "tensorrt"), "INT4 in blocks"),
         (("--mode", "weight-only-int4", "--target", "tensorrt@8.6"), "has no INT4"),
         (("--mode", "weight-only-int4", "--block", "16"), "32, 64, 128"),
         (("--mode", "weight-only", "--block", "32"), "weight-only-int4"),

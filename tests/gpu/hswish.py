@@ -259,6 +259,9 @@ def main() -> None:
     parser.add_argument(
         "--layers-only", action="store_true", help="which formats the plugin runs in, and the layer alone"
     )
+    parser.add_argument(
+        "--only", metavar="NAMES", help="engines, separated by commas; neither formats nor the layer alone"
+    )
     asked = parser.parse_args()
     images, labels = read("evaluation", IMAGES)
     with engines.ort(BUILT_IN) as engine:
@@ -268,14 +271,17 @@ def main() -> None:
     say(f"{len(custom.rows)} and {len(built_in.rows)} tensors have scales")
     plugin = str(asked.plugin.resolve())
     asked.out.mkdir(parents=True, exist_ok=True)
-    chosen = {"device": Device().name, "formats": formats(plugin, custom), "alone": exactness(plugin)}
-    (asked.out / "hswish_layers.json").write_text(
-        json.dumps(chosen, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
+    if not asked.only:
+        chosen = {"device": Device().name, "formats": formats(plugin, custom), "alone": exactness(plugin)}
+        (asked.out / "hswish_layers.json").write_text(
+            json.dumps(chosen, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
     if asked.layers_only:
         return
     logits, found = {"onnxruntime FP32": exact}, {}
     for variant in variants(custom, built_in, plugin, read("calibration", CALIBRATION)[0]):
+        if asked.only and variant.name not in asked.only.split(","):
+            continue
         got, found[variant.name] = attempted(variant, images, labels, exact)
         if got is not None:
             logits[variant.name] = got

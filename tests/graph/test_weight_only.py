@@ -218,7 +218,6 @@ def test_files_are_a_quarter_and_an_eighth_of_the_size(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"target": "tensorrt"}, "not documented to take INT8 weights beside float activations"),
         ({"target": "tensorrt@8.6", "block": 64}, "cannot read INT4; the first that can is tensorrt@10.0"),
         ({"target": "tensorrt@10.3", "block": 32}, "blocks of 64 or 128 values, not of 32"),
         ({"block": 48}, "blocks of 32, 64, 128 values, not of 48"),

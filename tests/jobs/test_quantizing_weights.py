@@ -70,13 +70,17 @@ def test_convolutions_in_the_mode_dynamic_earn_a_note(model: Path) -> None:
     assert "one scale for all its channels" in made.notes[0]
 
 
+def test_int8_weights_alone_earn_tensorrt_a_note(model: Path) -> None:
+    made, _ = quantize_weights(QuantizingWeights(model, model.with_name("out.onnx"), "weight-only", "tensorrt@8.6"))
+    assert "smaller, not faster" in made.notes[0]
+
+
 @pytest.mark.parametrize(
     ("mode", "more", "sentence"),
     [
         ("dynamic", {"target": "tensorrt@10.3"}, "takes no activation ranges at run time"),
         ("dynamic", {"block": 32}, "is for the mode weight-only-int4, not for dynamic"),
         ("weight-only", {"block": 64}, "is for the mode weight-only-int4"),
-        ("weight-only", {"target": "tensorrt"}, "not documented to take INT8 weights"),
         ("weight-only-int4", {"target": "tensorrt@8.6"}, "has no INT4"),
         ("weight-only-int4", {"target": "tensorrt@10.3", "block": 32}, "64 or 128"),
         ("weight-only-int4", {"block": 48}, "32, 64, 128"),

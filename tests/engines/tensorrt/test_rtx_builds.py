@@ -17,6 +17,7 @@ from quantlab.graph.model import load_model
 from quantlab.graph.placement import Head
 from quantlab.graph.qdq import WeightForm
 from quantlab.graph.target import Target
+from quantlab.graph.weight_only import store_weights
 from tests.engines.tensorrt.doubtful_models import convolution
 from tests.engines.tensorrt.float_nets import NETS
 from tests.engines.tensorrt.oracle import Oracle
@@ -53,6 +54,15 @@ def test_the_quantized_net_builds_and_the_linter_has_notes_at_most(
     assert verdict.quantizers == (kinds.count("QuantizeLinear"), kinds.count("DequantizeLinear"))
     assert verdict.quantizers[1] > 0
     assert {f.severity for f in ql.lint_qdq(load_model(model), Target.parse(target))} <= {"note"}
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_weights_alone_in_int8_build(name: str, rtx: Oracle) -> None:
+    model = store_weights(load_model(NETS[name]()[0]), target="tensorrt@11.0").model
+    verdict = rtx.ask(model.proto)
+    assert verdict.errors == ()
+    assert verdict.plan > 0
+    assert verdict.quantizers[1] > 0
 
 
 @pytest.mark.parametrize("name", NETS)
