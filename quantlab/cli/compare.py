@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _HELP = described(
     "Run the float and the INT8 model over the same samples: scores with paired intervals, agreement, errors of outputs and "
-    "tensors. A model for TensorRT is simulated (ONNX Runtime's graph optimization off), one for ort runs optimized. A .plan "
+    "tensors. A model for TensorRT is simulated (the arithmetic of its INT8 kernels, on the CPU), one for ort runs optimized. A .plan "
     "runs in TensorRT. Several candidates become one table.",
     examples=(
         "quantlab compare model.onnx run/model.int8.onnx -d eval/ --preprocess imagenet.yaml -o run/compare.json",

@@ -130,8 +130,10 @@ def _standing(found: Comparison) -> str:
 
 
 def how(found: Comparison) -> str:
-    """Say what it means that the backend did not optimize."""
-    return ", a simulation of TensorRT" if "unoptimized" in found.backends.int8 else ""
+    """Say what it means that the backend simulates."""
+    from quantlab.comparison.backends import simulated
+
+    return ", a simulation of TensorRT" if simulated(found.backends.int8) else ""
 
 
 def decibel(value: float | None) -> str | None:

@@ -16,3 +16,8 @@ class Backends:
     def of(cls, fp32: Engine, int8: Engine) -> "Backends":
         """Return what runs these engines."""
         return cls(fp32.backend, int8.backend)
+
+
+def simulated(backend: str) -> bool:
+    """Return whether an engine of this name computes as TensorRT would, and not as itself."""
+    return "simulating" in backend or "unoptimized" in backend

@@ -55,7 +55,9 @@ def ort(
     return open_ort(model, expose=expose, target=target, options=OrtOptions(optimize, threads, libraries(custom_ops)))
 
 
-def simulation(model: Any, *, threads: int | None = None) -> "OrtEngine":
+def simulation(
+    model: Any, *, threads: int | None = None, custom_ops: "Sequence[str | PathLike[str]]" = ()
+) -> "OrtEngine":
     """Open a Q/DQ model with the arithmetic of TensorRT's INT8 kernels, on the CPU.
 
     Parameters
@@ -63,17 +65,18 @@ def simulation(model: Any, *, threads: int | None = None) -> "OrtEngine":
     model
         Path, ModelProto or Model with Q/DQ as TensorRT takes it; see `quantlab.graph.simulate.simulation_of` for what is
         exact and what differs.
-    threads
+    threads, custom_ops
         As for `ort`.
 
     Raises
     ------
     InputError
-        For a model that cannot be read or run.
+        For a model that cannot be read or run, or operators that cannot be loaded.
     """
+    from quantlab.engines.custom_ops import libraries
     from quantlab.engines.opening import open_simulation
 
-    return open_simulation(model, threads=threads)
+    return open_simulation(model, threads=threads, libraries=libraries(custom_ops))
 
 
 def trt(

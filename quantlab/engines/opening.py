@@ -27,11 +27,11 @@ def open_ort(model: Any, *, expose: str | tuple[str, ...] | None, target: str, o
     return OrtEngine(network, outputs=outputs, options=options)
 
 
-def open_simulation(model: Any, *, threads: int | None) -> OrtEngine:
+def open_simulation(model: Any, *, threads: int | None, libraries: tuple[str, ...] = ()) -> OrtEngine:
     """Open the simulation of a Q/DQ model; see `quantlab.engines.simulation`."""
     loaded = _loaded(model)
     network = Network(simulate(loaded).proto, loaded.digest, _name(loaded), chosen_on=chosen_on(loaded))
-    return OrtEngine(network, options=OrtOptions(threads=threads, integer_kernels=False))
+    return OrtEngine(network, options=OrtOptions(threads=threads, libraries=libraries, integer_kernels=False))
 
 
 def plain_network(model: Any) -> Network:

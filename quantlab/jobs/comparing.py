@@ -34,7 +34,7 @@ from quantlab.storage.text import read_text, write_text
 from quantlab.versions import versions
 
 Mode: TypeAlias = Literal["simulate", "optimize"]
-"""simulate: ONNX Runtime as the graph says, in float, which predicts TensorRT; optimize: its own integer kernels."""
+"""simulate: the arithmetic of TensorRT's INT8 kernels; optimize: ONNX Runtime's own integer kernels."""
 
 _PROBE_BATCH = 8
 
@@ -137,6 +137,13 @@ def read_comparison(path: Path) -> Comparison:
         raise InputError(f"'{path}': {error}") from error
 
 
+def open_int8(model: Path | Model, mode: Mode, custom_ops: tuple[Path, ...] = ()) -> Engine:
+    """Open an INT8 model as ONNX Runtime runs it, or as TensorRT would."""
+    if mode == "optimize":
+        return engines.ort(model, custom_ops=custom_ops)
+    return engines.simulation(model, custom_ops=custom_ops)
+
+
 def mode_for(int8: Model) -> Mode:
     """Return how a Q/DQ model is to run: as what it was made for; anyone else's is taken to be for TensorRT."""
     return "optimize" if target_of(int8) == "ort" else "simulate"
@@ -194,7 +201,7 @@ def _compared(
     provenance = provenance_of(int8)
     with ExitStack() as opened:
         one = opened.enter_context(engines.ort(fp32, custom_ops=what.custom_ops))
-        two = opened.enter_context(engines.ort(int8, optimize=mode == "optimize", custom_ops=what.custom_ops))
+        two = opened.enter_context(open_int8(int8, mode, what.custom_ops))
         probe = None if table is None else _probe(fp32, int8, table, what.custom_ops, opened)
         found = compare(
             one,

@@ -19,7 +19,7 @@ from quantlab.errors import InputError, UsageError
 from quantlab.graph.model import load_model
 from quantlab.jobs import data_source
 from quantlab.jobs.collecting import fitting, inputs_for, notes_on, operators
-from quantlab.jobs.comparing import Mode, metrics_for, mode_for
+from quantlab.jobs.comparing import Mode, metrics_for, mode_for, open_int8
 from quantlab.jobs.data_source import DataSource, open_data
 from quantlab.jobs.manifest import Recipe, file_digest
 from quantlab.jobs.step import Made, Progress, Remake, carry_out, check_output
@@ -165,11 +165,14 @@ def _compared(
 ) -> tuple[Result, tuple[str, ...]]:
     options = CompareOptions(final=what.final, progress=progress)
     metrics = metrics_for(data, what.top) if what.labels else ()
-    reference = opened.enter_context(_open(what.fp32, what, optimize=True))
-    found = {name: opened.enter_context(_open(path, what)) for name, path in _named(what.candidates).items()}
+    reference = opened.enter_context(_open(what.fp32, what, "optimize"))
+    found = {
+        name: opened.enter_context(_open(path, what, _mode(path, what)))
+        for name, path in _named(what.candidates).items()
+    }
     ran = (reference.backend, *(engine.backend for engine in found.values()))
     if what.simulation is not None:
-        simulation = opened.enter_context(_open(what.simulation, what, optimize=False))
+        simulation = opened.enter_context(_open(what.simulation, what, "simulate"))
         fp32, int8 = found.values()
         road = Road(reference=reference, fp32=fp32, simulation=simulation, int8=int8)
         return three_way(road, data, metrics=metrics, options=options), ran
@@ -198,11 +201,8 @@ def _sized(table: Lineup, what: LiningUp) -> Lineup:
     )
 
 
-def _open(path: Path, what: LiningUp, *, optimize: bool | None = None) -> Engine:
-    if is_plan(path):
-        return engines.trt(path)
-    runs = _mode(path, what) == "optimize" if optimize is None else optimize
-    return engines.ort(path, optimize=runs, custom_ops=what.custom_ops)
+def _open(path: Path, what: LiningUp, mode: Mode) -> Engine:
+    return engines.trt(path) if is_plan(path) else open_int8(path, mode, what.custom_ops)
 
 
 def _mode(path: Path, what: LiningUp) -> Mode:

@@ -12,7 +12,7 @@ from quantlab.comparison.comparison import CompareOptions, Comparison, compare
 from quantlab.data import Dataset
 from quantlab.graph.model import Model
 from quantlab.jobs import data_source
-from quantlab.jobs.comparing import metrics_for
+from quantlab.jobs.comparing import Mode, metrics_for, open_int8
 from quantlab.jobs.data_source import DataSource
 from quantlab.jobs.manifest import Recipe, file_digest
 from quantlab.jobs.quantizing import read_scales
@@ -52,7 +52,7 @@ def score_method(what: Tuning, data: Dataset, *, remake: Remake = "never", progr
     QuantlabError
         As `quantize` and `compare`; StaleError as `carry_out` tells.
     """
-    optimize = what.options.target == "ort"
+    mode: Mode = "optimize" if what.options.target == "ort" else "simulate"
 
     def recipe() -> Recipe:
         inputs = {"model": what.model.digest, "scales": file_digest(what.scales)}
@@ -66,7 +66,7 @@ def score_method(what: Tuning, data: Dataset, *, remake: Remake = "never", progr
     def make() -> Mapping[str, str]:
         table = read_scales(what.scales)
         built = quantize(what.model, table, options=what.options)
-        with engines.ort(what.model) as fp32, engines.ort(built.model, optimize=optimize) as int8:
+        with engines.ort(what.model) as fp32, open_int8(built.model, mode) as int8:
             found = compare(
                 fp32,
                 int8,

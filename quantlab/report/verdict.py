@@ -1,5 +1,6 @@
 """The verdict in words: what INT8 keeps, and whether that is within the limit."""
 
+from quantlab.comparison.backends import simulated
 from quantlab.comparison.metric_score import MetricScore
 from quantlab.report import formats
 from quantlab.report.report_data import Score, Verdict
@@ -73,7 +74,7 @@ def _level(main: MetricScore) -> str:
 
 
 def _ran(score: Score) -> str:
-    return f"{'simulated' if 'unoptimized' in score.backend else 'run'} in {score.backend}"
+    return f"{'simulated' if simulated(score.backend) else 'run'} in {score.backend}"
 
 
 def _unjudged(score: Score, max_drop: float | None, *, random: bool) -> str:
