@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 
+INCONCLUSIVE = 3
+
 EXIT_CODES = {
     0: "done, or nothing to do",
     1: "a check failed: lint found errors, or the drop is larger than allowed",
     2: "wrong usage",
+    INCONCLUSIVE: "inconclusive: too few samples to tell",
     4: "bad input",
     5: "stale: an artefact was made from something else",
     6: "the machine: disk full, no permission, no memory",

@@ -51,7 +51,12 @@ class Lines:
             self._seconds[what] = now
         spent = now - self._seconds.setdefault(what, now)
         left = f", {spent / done * (total - done):.0f} s left" if total and done else ""
-        text = f"{what}{f' {done:,} of {total:,}' if total else ''}{left} ({now - self._started:.0f} s in all)"
+        self.show(f"{what}{f' {done:,} of {total:,}' if total else ''}{left}")
+
+    def show(self, state: str) -> None:
+        """Show a state; where there is no terminal, every ten seconds."""
+        now = time.monotonic()
+        text = f"{state} ({now - self._started:.0f} s in all)"
         if self._status is not None:
             self._status.update(text)
         elif not self._out.quiet and now - self._said > _LOG_SECONDS:

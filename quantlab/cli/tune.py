@@ -10,20 +10,20 @@ import typer
 
 from quantlab.cli import options
 from quantlab.cli.console import Output
-from quantlab.cli.help_text import described
+from quantlab.cli.help_text import INCONCLUSIVE, described
 
 _HELP = described(
     "Search for an INT8 form of a network that loses no more than a target allows: thresholds, weights, equalization, bias "
     "correction, smoothing, adaptive rounding, learned scales, and the fewest operators left in float. Each trial is measured in a simulation "
     "of TensorRT's arithmetic and printed; the search ends when the target holds, and goes on where it was stopped. Exit "
-    "code 1: the target was missed.",
+    "code 1: the target was missed; 3: it held on the samples that chose, and the evaluation has too few to tell.",
     examples=(
         "quantlab tune model.onnx --data calib/ --preprocess imagenet.yaml --label-pattern '^(\\d+)_' --max-drop 0.5 -o run",
         "quantlab tune model.onnx -d calib.npz --tuning tuning.npz --evaluation eval.npz --max-drop 0.3 -o run",
         "quantlab tune encoder.onnx -d texts.npz --min-sqnr 25 --max-drop none -o run",
         "quantlab tune detector.onnx -d photos/ --fidelity boxes.py:average_precision --min-fidelity 0.95 --max-drop none -o run",
     ),
-    exits=(0, 1, 2, 4, 5, 6, 130),
+    exits=(0, 1, 2, 3, 4, 5, 6, 130),
 )
 
 
@@ -122,8 +122,9 @@ def _tune(
     for path in found.paths:
         out.say(f"{path} written.")
     out.result({"files": {path.name: path for path in found.paths}, "notes": found.notes, **found.tuned.to_json()})
-    if found.tuned.standing == "misses":
-        raise typer.Exit(1)
+    code = {"misses": 1, "undecided": INCONCLUSIVE}.get(found.tuned.standing, 0)
+    if code:
+        raise typer.Exit(code)
 
 
 def _points(text: str) -> float | None:

@@ -97,6 +97,8 @@ class Writer:
         once = term is not None or self._kinds.get(x) == _DOUBLE  # a product alone is rounded once anyway
         kind = _DOUBLE if once else _FLOAT
         number = np.float64 if once else np.float32
+        if isinstance(term, np.ndarray) and term.ndim > 1:
+            return self._cast(self._by_channel(self._cast(x, kind), factor, term, name), _FLOAT)
         factors = self._constant(f"{name}_factor", factor.astype(number))
         values = self._typed("Mul", [self._cast(x, kind), factors], name, kind)
         if isinstance(term, str):
@@ -104,6 +106,18 @@ class Writer:
         elif term is not None:
             values = self._typed("Add", [values, self._constant(f"{name}_term", term.astype(number))], name, kind)
         return self._cast(values, _FLOAT)
+
+    def _by_channel(self, x: str, factor: NDArray[np.float32], term: NDArray[np.float32], name: str) -> str:
+        """Write x · factor + term in float64, [channels, 1, …] each, in one pass: as a normalisation of mean 0 and variance 1."""
+        channels = term.shape[0]
+        scale = np.broadcast_to(factor, term.shape).reshape(channels).astype(np.float64)
+        inputs = [
+            self._constant(f"{name}_factor", scale),
+            self._constant(f"{name}_term", term.reshape(channels).astype(np.float64)),
+            self._constant("mean", np.zeros(channels)),
+            self._constant("variance", np.ones(channels)),
+        ]
+        return self._typed("BatchNormalization", [x, *inputs], name, _DOUBLE, epsilon=0.0)
 
     def _as_float(self, integers: str) -> str:
         if integers not in self._floats:

@@ -38,7 +38,7 @@ class AdaptiveRounding:
     strengths: tuple[float, ...] = (float("inf"), 1.0, 0.1)
     damping: float = 0.01
     shrink: tuple[float, ...] = (1.0,)
-    float_inputs: bool = False
+    rows_an_input: int = 20
 
     def __post_init__(self) -> None:
         if not self.strengths or not all(strength > 0 for strength in self.strengths):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from itertools import chain
 from queue import SimpleQueue
 
 import numpy as np
@@ -46,7 +47,8 @@ class Ahead:
         for engine in opened:
             self._free.put(engine)
         self._first = opened[0]
-        self._coming, self._running = iter(batches), deque[tuple[Batch, Future[dict[str, AnyArray]]]]()
+        self._coming: Iterator[Batch] = iter(batches)
+        self._running = deque[tuple[Batch, Future[dict[str, AnyArray]]]]()
         self._depth = engines * (_DEPTH + 1)
 
     @property
@@ -90,6 +92,10 @@ class Ahead:
         if self._running and _same(self._running[0][0], batch):
             return self._running.popleft()[1].result()
         return self._answer(batch)
+
+    def go_on(self, batches: Iterable[Batch]) -> None:
+        """Say what will be run after all that was said before."""
+        self._coming = chain(self._coming, batches)
 
     def restrict(self, outputs: tuple[str, ...]) -> Engine:
         """Return one engine with these outputs only."""

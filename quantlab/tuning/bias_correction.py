@@ -14,25 +14,6 @@ OUTSIDE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class AnalyticBias:
-    """Adds (W − Ŵ)·E[x], x as FP32 has it (Nagel et al. 2019, https://arxiv.org/abs/1906.04721, section 4.2).
-
-    One pass of the FP32 network serves all layers; what the rounding of activations shifts is not seen.
-    """
-
-    float_inputs: bool = True
-
-    def correct(self, layer: Layer) -> Corrected:
-        """Return weights rounded to nearest and the corrected bias."""
-        plain = Corrected.none(layer)
-        if not layer.adjustable:
-            return plain
-        mean = layer.inputs.mean(axis=1, dtype=np.float64)  # [G, K]
-        shift = np.einsum("gok,gk->go", layer.weights - plain.weights, mean)
-        return Corrected(plain.integers, plain.scale, plain.bias + shift)
-
-
-@dataclass(frozen=True, slots=True)
 class EmpiricalBias:
     """Adds the mean difference between FP32's output and INT8's, layer after layer, each on corrected inputs.
 
@@ -41,7 +22,7 @@ class EmpiricalBias:
     shifts the values that are. Channels whose error on held-out rows it does not lower keep their bias.
     """
 
-    float_inputs: bool = False
+    rows_an_input: int = 0
 
     def correct(self, layer: Layer) -> Corrected:
         """Return weights rounded to nearest and the corrected bias."""

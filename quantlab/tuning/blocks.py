@@ -18,10 +18,10 @@ _JOINED = 4  # the operators of a residual block: what lies in a row is joined u
 _INFORMATIVE = 1.5  # operators a block on average, below which names tell nothing
 
 
-def blocks(model: Model) -> dict[str, tuple[str, ...]]:
+def blocks(model: Model, *, largest: int = LARGEST) -> dict[str, tuple[str, ...]]:
     """Return block → its weighted operators, each operator in exactly one, all in graph order.
 
-    Names come first: a block is the shortest prefix, cut at «/» and «.», which at most eight operators have in common
+    Names come first: a block is the shortest prefix, cut at «/» and «.», which at most `largest` operators have in common
     («/layer3/layer3.1», «/encoder/layer.4»). Where names tell nothing («Conv_17»), the graph is cut at the tensors past
     which nothing else is passed on, so that a residual block stays whole; neighbours are joined up to four operators,
     and what has more than eight is divided. Such a block is named by its first and last operator.
@@ -30,13 +30,15 @@ def blocks(model: Model) -> dict[str, tuple[str, ...]]:
     ----------
     model
         A normalised model; nodes have names.
+    largest
+        Operators in a block at most.
     """
     graph = Graph(model.proto)
     weighted = [node.name for node in graph.nodes if operator(node) in WEIGHTED]
-    named = _by_prefix(weighted)
+    named = _by_prefix(weighted, largest)
     if len(weighted) >= _INFORMATIVE * len(named):
         return named
-    return {_title(part): tuple(part) for part in _sized(_stretches(graph))}
+    return {_title(part): tuple(part) for part in _sized(_stretches(graph), largest)}
 
 
 def units(operators: Sequence[str], groups: Mapping[str, Sequence[str]] | None) -> Mapping[str, tuple[str, ...]]:
@@ -60,14 +62,14 @@ def units(operators: Sequence[str], groups: Mapping[str, Sequence[str]] | None) 
     return MappingProxyType({title: tuple(names) for title, names in found.items()})
 
 
-def _by_prefix(names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+def _by_prefix(names: Sequence[str], largest: int) -> dict[str, tuple[str, ...]]:
     shared: dict[str, set[str]] = {}
     for name in names:
         for prefix in _prefixes(name):
             shared.setdefault(prefix, set()).add(name)
     found: dict[str, list[str]] = {}
     for name in names:
-        title = next((p for p in _prefixes(name) if len(shared[p]) <= LARGEST), name)
+        title = next((p for p in _prefixes(name) if len(shared[p]) <= largest), name)
         found.setdefault(title, []).append(name)
     return {title: tuple(members) for title, members in found.items()}
 
@@ -94,16 +96,16 @@ def _stretches(graph: Graph) -> Iterable[list[str]]:
         yield found
 
 
-def _sized(stretches: Iterable[list[str]]) -> Iterable[list[str]]:
+def _sized(stretches: Iterable[list[str]], largest: int) -> Iterable[list[str]]:
     waiting: list[str] = []
     for stretch in stretches:
-        if len(waiting) + len(stretch) <= _JOINED:
+        if len(waiting) + len(stretch) <= min(_JOINED, largest):
             waiting = waiting + stretch
             continue
         if waiting:
             yield waiting
-        whole = len(stretch) // LARGEST * LARGEST if len(stretch) > LARGEST else 0
-        yield from (stretch[i : i + LARGEST] for i in range(0, whole, LARGEST))
+        whole = len(stretch) // largest * largest if len(stretch) > largest else 0
+        yield from (stretch[i : i + largest] for i in range(0, whole, largest))
         waiting = stretch[whole:]
     if waiting:
         yield waiting

@@ -21,6 +21,7 @@ from quantlab.tuning.layer import Corrected, Layer, computed, sqnr_db
 from quantlab.tuning.networks import Networks, Step, quantizers, readers
 from quantlab.tuning.samples import Row, sample_batches, samples_of
 from quantlab.tuning.segments import Piece, Side, peak, pieces, tensor_sizes
+from quantlab.tuning.typical_rows import typical
 from quantlab.tuning.visit import LayerChange, Visit, WalkOptions
 from quantlab.tuning.weighted import sampled_rows
 
@@ -39,15 +40,13 @@ class Companions:
         self._networks, self._settings = networks, settings
         self._correction = settings.correction
         self._tunable = _tunable(networks) if settings.scales else set[str]()
-        given = self._correction is not None and self._correction.float_inputs
-        self._other = networks.graph if given else networks.simulated
-        self._operands = {step.target: self._operand(step, given=given) for step in networks.steps}
+        self._operands = {step.target: self._operand(step) for step in networks.steps}
         sizes = _Sizes(networks, batches[0], OrtOptions(threads=settings.threads))
         self._batches, cut = self._fitting(batches, sizes)
         self.samples = samples_of(self._batches)
         self._exact = Side(networks.graph, cut[0], self._batches, OrtOptions(threads=settings.threads))
-        options = OrtOptions(optimize=given, threads=settings.threads)  # off: the arithmetic of Q/DQ, step by step
-        self._got = Side(self._other, cut[1], self._batches, options)
+        options = OrtOptions(optimize=False, threads=settings.threads)  # the arithmetic of Q/DQ, step by step
+        self._got = Side(networks.simulated, cut[1], self._batches, options)
 
     @classmethod
     def begin(cls, networks: Networks, data: Dataset, settings: WalkOptions) -> Companions:
@@ -71,10 +70,11 @@ class Companions:
             FP32's output holds NaN or infinity.
         """
         start = time.perf_counter()
-        layer = self._layer(step, _scale(step, self._weight(step), table, self._networks.weight_method))
+        layer = self._layer(step, scales_of(step, self._weight(step), table, self._networks.weight_method))
         multiplier = 1.0
         if step.op.node.name in self._tunable:
             multiplier, layer = self._rescaled(step, layer)
+        layer = typical(layer)
         plain = Corrected.none(layer)
         chosen = self._correction.correct(layer) if self._correction else plain
         weight = np.asarray(step.op.tensor(chosen.weights), np.float32)
@@ -93,20 +93,18 @@ class Companions:
         scale = chosen.scale.astype(np.float32).ravel()
         return Visit(step, change, weight, bias, scale, reweighted, not np.array_equal(chosen.bias, plain.bias))
 
-    def _operand(self, step: Step, *, given: bool) -> str:
-        if given:
-            return step.op.node.input[0]
+    def _operand(self, step: Step) -> str:
         return step.bare if step.op.node.name in self._tunable else step.operand
 
     def _fitting(self, batches: list[Row], sizes: _Sizes) -> tuple[list[Row], tuple[tuple[Piece, ...], ...]]:
         """Return as many of the batches, evenly spread, as the memory allows, and how both networks are cut then."""
-        steps, graph = self._networks.steps, self._networks.graph
+        steps, graph, other_graph = self._networks.steps, self._networks.graph, self._networks.simulated
         while True:
             samples = samples_of(batches)
             largest = self._settings.memory // (_SHARE_OF_TENSOR * samples)
             one = pieces(graph, [(step.target,) for step in steps], sizes, largest)
-            other = pieces(self._other, [(self._operands[step.target],) for step in steps], sizes, largest)
-            need = samples * (peak(graph, one, sizes) + peak(self._other, other, sizes))
+            other = pieces(other_graph, [(self._operands[step.target],) for step in steps], sizes, largest)
+            need = samples * (peak(graph, one, sizes) + peak(other_graph, other, sizes))
             if need <= self._settings.memory or len(batches) == 1:
                 return batches, (one, other)
             batches = batches[::2]
@@ -130,7 +128,8 @@ class Companions:
     def _rows(self, step: Step) -> tuple[F32, F32, AnyArray]:
         op, total = step.op, len(self._batches)
         room = self._settings.memory // (_SHARE_OF_ROWS * 4 * op.groups * (op.inputs + op.outputs))
-        count = -(-min(max(_ROWS_AN_INPUT * op.inputs, _LEAST_ROWS), max(room, total)) // total)
+        wanted = _ROWS_AN_INPUT if self._correction is None else self._correction.rows_an_input
+        count = -(-min(max(wanted * op.inputs, _LEAST_ROWS), max(room, total)) // total)
         inputs, targets, held = [], [], []
         for number, (exact, got) in enumerate(zip(self._exact.advance(), self._got.advance(), strict=True)):
             x, y = sampled_rows(op, got[self._operands[step.target]], exact[step.target], count, number)
@@ -152,8 +151,6 @@ class Companions:
         return multiplier, replace(layer, inputs=fake_quantize(layer.inputs, params))
 
     def _go_on(self, step: Step, weight: F32, bias: F32) -> None:
-        if self._other is self._networks.graph:
-            return
         self._got.change({step.op.node.input[1]: weight})
         if step.bias is not None:
             shape = self._networks.graph.shape(step.bias.constant) or ()
@@ -181,7 +178,7 @@ class _Sizes:
         return self._known[tensor]
 
 
-def _scale(step: Step, weight: AnyArray, table: ScaleTable, method: WeightMethod | None) -> F64:
+def scales_of(step: Step, weight: AnyArray, table: ScaleTable, method: WeightMethod | None) -> F64:
     """Return the scales of the table's row if it fits the weight, else those of the method: [G, O]."""
     op, name = step.op, step.op.node.input[1]
     row = next((row for row in table.rows if row.tensor == name and row.role == "weight"), None)

@@ -20,8 +20,14 @@ from quantlab.tuning.candidate import Candidate
 from quantlab.tuning.trial import Trial
 
 _SCHEMA = "quantlab-tuning-journal"
-_VERSION = 1
+_VERSION = 2
 FILE = "journal.json"
+
+TARGET = "what may be lost"
+"""The entry of what is asked that other trials than those of `_TARGETED` do not depend on."""
+
+_TARGETED = frozenset({"mixed precision", "sensitivity", "all samples"})
+"""Rungs that look for what the target asks."""
 
 
 class Journal:
@@ -41,7 +47,7 @@ class Journal:
     Raises
     ------
     StaleError
-        When the folder holds another search.
+        When the folder holds another search; the same with another target goes on.
     MachineError
         When it cannot be written.
     InputError
@@ -160,14 +166,15 @@ class Journal:
             if document["schema"] != _SCHEMA or document["version"] != _VERSION:
                 raise StaleError(f"'{path}' is of another version of quantlab: search anew with --force, or elsewhere.")
             begun = document["trials"] or document["rows"]
-            if begun and document["asked"] != self._asked:
-                other = sorted(k for k in self._asked if document["asked"].get(k) != self._asked[k])
+            keys = {*self._asked, *document["asked"]}
+            other = sorted(key for key in keys if document["asked"].get(key) != self._asked.get(key))
+            if begun and set(other) - {TARGET}:
                 raise StaleError(
                     f"'{path}' is of another search ({', '.join(other) or 'other inputs'} changed): search anew with --force, "
                     "or give another folder."
                 )
             trials = TypeAdapter(tuple[Trial, ...]).validate_json(json.dumps(document["trials"]))
-            self._trials = {trial.key: trial for trial in trials}
+            self._trials = {trial.key: trial for trial in trials if not other or trial.rung not in _TARGETED}
             self._kept = {(e["key"][0], e["key"][1]): e for e in document["kept"]}
             self._rows = document["rows"]
         except (OSError, ValueError, KeyError, TypeError, AttributeError, ValidationError) as error:

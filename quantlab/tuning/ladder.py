@@ -3,83 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 from functools import partial
 from math import inf
 from time import perf_counter
-from typing import Any
 
-from quantlab.calibration.calibrate import calibrate
-from quantlab.calibration.histogram_set import HistogramSet
-from quantlab.calibration.rules import Rule
-from quantlab.calibration.scale_table import ScaleTable
-from quantlab.data.batch import Dataset
 from quantlab.errors import InputError, MachineError, QuantlabError, StaleError, UsageError
 from quantlab.tuning.candidate import Candidate
+from quantlab.tuning.ground import Ground, Methods, Watch
 from quantlab.tuning.journal import Journal
 from quantlab.tuning.mixed_precision import MixedPrecision
 from quantlab.tuning.score import Score
-from quantlab.tuning.scoring import Scorer
 from quantlab.tuning.sensitivity import Sensitivity
-from quantlab.tuning.target import Standing, Target
+from quantlab.tuning.target import Standing
 from quantlab.tuning.trial import Trial
+
+__all__ = ["Ground", "Ladder", "Methods", "Watch"]
 
 LEAST_DB = 0.05
 """A trial that gains less is noise, and not kept."""
 
-RANKED_SAMPLES = 64
+BEHIND_DB = 0.5
+"""What is behind the best by more on the first samples is not measured on the others."""
+
+BEHIND_RANKED_DB = 0.3
+"""Likewise of trials that only rank."""
+
+WHOLE = "all samples"
+"""Rung of the best's measurement where it was far from the target on the first samples."""
+
+RANKED, STOPPED, FAR = "ranking only", "behind on these samples", "far from the target on these samples"
+"""Notes of trials that were not measured on all samples."""
+
+RANKED_SAMPLES = 32
 """Calibration samples that are counted anew for a candidate that is only ranked."""
 
-_ENDING = (UsageError, StaleError, MachineError)
+_ENDING = (UsageError, StaleError, MachineError, MemoryError)
 """Errors that end the search: any other is one way that a network does not allow."""
-
-Watch = Callable[[str, int, int | None], None]
-"""Told what is going on, how much of it is done, and of how much."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Methods:
-    """Which method chooses each activation's range."""
-
-    default: Any
-    single: Mapping[str, Any] = field(default_factory=dict)
-
-    def table(self, histograms: HistogramSet) -> ScaleTable:
-        """Return the scales."""
-        rules = tuple(Rule(tensor, method) for tensor, method in self.single.items() if tensor in histograms)
-        return calibrate(histograms, self.default, rules=rules)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Ground:
-    """What the ladder stands on.
-
-    Attributes
-    ----------
-    data
-        Calibration samples.
-    histograms
-        Of the user's float model.
-    scorer, ranking
-        Candidates are measured on the first; the second is the same on fewer samples, for ranking alone.
-    target
-        What is asked for.
-    walk
-        Samples and memory of walks.
-    threads
-        Of ONNX Runtime.
-    watch
-        Told what is going on.
-    """
-
-    data: Dataset
-    histograms: HistogramSet
-    scorer: Scorer
-    ranking: Scorer
-    target: Target
-    walk: Mapping[str, int]
-    threads: int | None = None
-    watch: Watch = lambda _what, _done, _total: None
 
 
 class Ladder:
@@ -96,13 +56,20 @@ class Ladder:
     """
 
     def __init__(self, ground: Ground, first: Candidate, journal: Journal, on_trial: Callable[[Trial], None]) -> None:
-        self.ground, self.best, self.score = ground, first, Score(0, {"": float("-inf")})
+        self.ground, self.best = ground, first
+        self.scores: tuple[Score, ...] = ()
+        self._named = ""
         self.journal, self.trials = journal, list[Trial]()
         self.methods = Methods(None)
-        self._least_drop = inf
+        self._kept = list[tuple[Score, ...]]()
         self.sensitivity: Sensitivity | None = None
         self.mixed: MixedPrecision | None = None
         self._on_trial = on_trial
+
+    @property
+    def score(self) -> Score:
+        """The best's, on as many samples as it was measured on."""
+        return self.scores[-1] if self.scores else Score(0, {"": float("-inf")})
 
     @property
     def standing(self) -> Standing:
@@ -131,62 +98,117 @@ class Ladder:
             climb(self)
         except _ENDING:
             raise
-        except QuantlabError as error:
-            self.skip(rung, str(error))
+        except Exception as error:  # noqa: BLE001 - a bug in one rung is no reason to lose what the others found
+            self.skip(rung, self._why(error))
         if not self.score.samples:
             why = next((trial.note for trial in self.trials if trial.note), "nothing was tried")
             raise InputError(f"No INT8 form of the network can be measured: {why}")
 
     def attempt(self, rung: str, label: str, change: str, make: Callable[[], Candidate]) -> bool:
-        """Measure a candidate on all samples and keep it if it is better; tell whether it was."""
+        """Measure a candidate and keep it if it is better; tell whether it was.
+
+        One that is far behind the best on the first samples is not measured on the others.
+        """
         known = self.journal.known(rung, label)
         if known is not None:
-            if known.kept and known.score is not None:
-                self._keep(self.journal.candidate(known), known.score)
+            known = self._judged(known)
+            if known.kept:
+                self._keep(known.key, self.journal.candidate(known), known.scores)
             self._note(known)
+            if known.kept and not self.ground.target.far(self.score):
+                self.finish()  # another target was far from it
             return known.kept
         began, scorer = perf_counter(), self.ground.scorer
         try:
             candidate = make()
             self._watch(f"{rung}: {label}")
-            score = scorer.score(candidate, lambda done, total: self.ground.watch(f"{rung}: {label}", done, total))
+            scores = scorer.staged(
+                candidate, scorer.stages, self._worth_more,
+                lambda done, total: self.ground.watch(f"{rung}: {label}", done, total),
+            )  # fmt: skip
         except _ENDING:
             raise
-        except QuantlabError as error:
-            self._record(Trial(rung, label, change, seconds=perf_counter() - began, note=str(error)), None)
+        except Exception as error:  # noqa: BLE001 - see climb
+            self._record(Trial(rung, label, change, seconds=perf_counter() - began, note=self._why(error)), None)
             return False
-        kept = not self.score.samples or score.better_than(self.score, LEAST_DB, least_drop=self._least_drop)
+        behind = self._behind(scores)
+        kept = not behind and self._better(scores)
+        note = STOPPED if behind else "" if scores[-1].samples == len(scorer.data) else FAR
         if kept:
-            self._keep(candidate, score)
+            self._keep((rung, label), candidate, scores)
         trial = Trial(
-            rung, label, change, score, kept, self.ground.target.judged(score), self.score.mean_sqnr_db,
-            len(candidate.options.keep_float), perf_counter() - began,
+            rung, label, change, scores[-1], kept, self.ground.target.judged(scores[-1]), self.score.mean_sqnr_db,
+            len(candidate.options.keep_float), perf_counter() - began, note, scores[:-1],
         )  # fmt: skip
         self._record(trial, candidate if kept else None)
         return kept
 
     def look(self, rung: str, label: str, change: str, make: Callable[[], Candidate]) -> Score | None:
         """Measure a candidate on the ranking samples alone; None if it cannot be made."""
+        return self.rank(rung, label, change, make).score
+
+    def rank(
+        self,
+        rung: str,
+        label: str,
+        change: str,
+        make: Callable[[], Candidate],
+        *,
+        rivals: tuple[tuple[Score, ...], float] = ((), 0.0),
+    ) -> Trial:
+        """Measure a candidate on the ranking samples alone.
+
+        Parameters
+        ----------
+        rivals
+            Another's scores on the first samples: what is behind it by more than so many dB is not measured on the others.
+        """
         known = self.journal.known(rung, label)
         if known is not None:
+            known = self._judged(known)
             self._note(known)
-            return known.score
+            return known
         began = perf_counter()
         self._watch(f"{rung}: {label}")
+        steps = self.ground.ranks
         try:
             candidate = make()
-            score = self.ground.ranking.score(candidate)
+            scores = self.ground.scorer.staged(candidate, steps, partial(_goes_on, *rivals))
         except _ENDING:
             raise
-        except QuantlabError as error:
-            self._record(Trial(rung, label, change, seconds=perf_counter() - began, note=str(error)), None)
-            return None
-        trial = Trial(
-            rung, label, change, score, False, self.ground.target.judged(score), self.score.mean_sqnr_db,
-            len(candidate.options.keep_float), perf_counter() - began, "ranking only",
-        )  # fmt: skip
+        except Exception as error:  # noqa: BLE001 - see climb
+            trial = Trial(rung, label, change, seconds=perf_counter() - began, note=self._why(error))
+        else:
+            trial = Trial(
+                rung, label, change, scores[-1], False, self.ground.target.judged(scores[-1]), self.score.mean_sqnr_db,
+                len(candidate.options.keep_float), perf_counter() - began,
+                RANKED if len(scores) == len(steps) else STOPPED, scores[:-1],
+            )  # fmt: skip
         self._record(trial, None)
-        return score
+        return trial
+
+    @property
+    def ranked(self) -> tuple[Score, ...]:
+        """The best's scores on the samples that rank, ever more of them; empty if nothing is kept."""
+        return self.scores[: len(self.ground.ranks)]
+
+    def finish(self) -> None:
+        """Measure the best on all samples if it was far from the target on the first ones."""
+        if not 0 < self.score.samples < len(self.ground.scorer.data):
+            return
+        rung, label = WHOLE, self._named
+        trial = self.journal.known(rung, label)
+        began = perf_counter()
+        if trial is None:
+            self._watch(rung)
+            score = self.ground.scorer.score(self.best)
+            trial = Trial(
+                rung, label, "", score, False, "misses", score.mean_sqnr_db,
+                len(self.best.options.keep_float), perf_counter() - began, "the best",
+            )  # fmt: skip
+            self.journal.add(trial, None)
+        self.scores = (*self.scores, *trial.scores)
+        self._note(self._judged(trial))
 
     def attempt_best(self, rung: str, ways: Mapping[str, tuple[str, Callable[[int | None], Candidate]]]) -> str | None:
         """Rank several ways and attempt the best, if it ranks above the best so far; return its label if it was kept.
@@ -196,12 +218,13 @@ class Ladder:
         ways
             Label → what changes, and what makes it, of so many calibration samples (None: all).
         """
-        now = self.look(rung, "the best so far, ranked", "", lambda: self.best)
-        best, level = "", now.worth_db + LEAST_DB if now else float("-inf")
+        best, leader, least = "", self.ranked, LEAST_DB
         for label, (change, make) in ways.items():
-            score = self.look(rung, f"{label}, ranked", change, partial(make, RANKED_SAMPLES))
-            if score is not None and score.worth_db > level:
-                best, level = label, score.worth_db
+            trial = self.rank(
+                rung, f"{label}, ranked", change, partial(make, RANKED_SAMPLES), rivals=(leader, BEHIND_RANKED_DB)
+            )
+            if trial.leads(leader, least):
+                best, leader, least = label, trial.scores, 0.0
         kept = bool(best) and self.attempt(rung, best, ways[best][0], partial(ways[best][1], None))
         return best if kept else None
 
@@ -218,9 +241,39 @@ class Ladder:
             self.journal.add(trial, None)
         self._note(trial)
 
-    def _keep(self, candidate: Candidate, score: Score) -> None:
-        self.best, self.score = candidate, score
-        self._least_drop = min(self._least_drop, inf if score.drop is None else score.drop)
+    def _why(self, error: Exception) -> str:
+        """Return what a trial's note says of an error; one inside quantlab ends a search that has found nothing yet."""
+        if isinstance(error, QuantlabError):
+            return str(error)
+        if not self.scores:
+            raise error
+        return f"an error inside quantlab: {type(error).__name__}: {error}"
+
+    def _judged(self, known: Trial) -> Trial:
+        """Return a trial from the journal as this target judges it."""
+        return known if known.score is None else replace(known, standing=self.ground.target.judged(known.score))
+
+    def _worth_more(self, scores: tuple[Score, ...]) -> bool:
+        """Tell whether a candidate is to be measured on more samples: not if it is behind, nor if it misses by far."""
+        if self._behind(scores):
+            return False
+        return len(scores) <= len(self.ground.ranks) or not self.ground.target.far(scores[-1])
+
+    def _behind(self, scores: tuple[Score, ...]) -> bool:
+        return scores[-1].samples < len(self.ground.scorer.data) and not _goes_on(self.scores, BEHIND_DB, scores)
+
+    def _better(self, scores: tuple[Score, ...]) -> bool:
+        """Tell whether a candidate is better than the best so far, on the samples that both were measured on."""
+        if not self.scores:
+            return True
+        at = min(len(scores), len(self.scores)) - 1
+        drops = [kept[min(at, len(kept) - 1)].drop for kept in self._kept]
+        least = min((drop for drop in drops if drop is not None), default=inf)
+        return scores[at].better_than(self.scores[at], LEAST_DB, least_drop=least)
+
+    def _keep(self, key: tuple[str, str], candidate: Candidate, scores: tuple[Score, ...]) -> None:
+        self.best, self.scores, self._named = candidate, scores, ": ".join(key)
+        self._kept.append(scores)
 
     def _record(self, trial: Trial, candidate: Candidate | None) -> None:
         self.journal.add(trial, candidate)
@@ -232,3 +285,8 @@ class Ladder:
 
     def _watch(self, what: str) -> None:
         self.ground.watch(what, 0, None)
+
+
+def _goes_on(rival: tuple[Score, ...], by_db: float, scores: tuple[Score, ...]) -> bool:
+    """Tell whether a candidate with these scores so far is worth more samples."""
+    return len(rival) < len(scores) or not scores[-1].behind(rival[len(scores) - 1], by_db)

@@ -51,9 +51,7 @@ class Layer:
     @property
     def nearest(self) -> F64:
         """The weights rounded to nearest, as integers, float64[G, O, K]."""
-        flat = self.weights.reshape(-1, self.weights.shape[2]).astype(np.float32)
-        params = QuantParams(self.scale.ravel().astype(np.float32), np.zeros(len(flat), np.int64), "int8", 0)
-        return quantize(flat, params).astype(np.float64).reshape(self.weights.shape)
+        return nearest(self.weights, self.scale)
 
     @property
     def judged(self) -> AnyArray:
@@ -102,13 +100,20 @@ class Correction(Protocol):
     """Chooses the integers and bias of a layer."""
 
     @property
-    def float_inputs(self) -> bool:
-        """Whether it wants the FP32 network's inputs of each layer instead of the INT8 network's."""
+    def rows_an_input(self) -> int:
+        """How many rows it wants for each input K of a layer; a few thousand there are anyway."""
         ...
 
     def correct(self, layer: Layer) -> Corrected:
         """Return the choice for one layer."""
         ...
+
+
+def nearest(weights: F64, scale: F64) -> F64:
+    """Return weights float64[G, O, K] rounded to nearest at the scales float64[G, O], as integers."""
+    flat = weights.reshape(-1, weights.shape[2]).astype(np.float32)
+    params = QuantParams(scale.ravel().astype(np.float32), np.zeros(len(flat), np.int64), "int8", 0)
+    return quantize(flat, params).astype(np.float64).reshape(weights.shape)
 
 
 def computed(layer: Layer, corrected: Corrected) -> F32:

@@ -37,7 +37,8 @@ class MixedOptions:
         Candidate → milliseconds of an engine; called for the points of the front. None: not measured.
     prepare
         Makes a candidate's corrections anew for what stays in INT8, from its exact model on: those of a walk were fitted
-        to the errors of what now is float. None: they stay, which is faster, and right where nothing was corrected.
+        to the errors of what now is float. As that costs time for each trial, one order of the operators is tried then.
+        None: corrections stay, which is right where an operator's own does not depend on others.
     """
 
     at_most: float = 0.5
@@ -155,7 +156,7 @@ class _Search:
         if self._meets(()):
             return self._trials.trial(())
         rows = self._prefix(self._allowed(sensitivity.rows))
-        for order in (sensitivity.by_gain, sensitivity.by_noise):
+        for order in () if self._options.prepare else (sensitivity.by_gain, sensitivity.by_noise):
             others = self._below(self._allowed(order), rows)
             if self._meets(_names(others)):  # if not even the longest does, no shorter one is tried
                 rows = self._prefix(others)

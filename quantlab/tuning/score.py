@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import inf, isnan, log10
+from math import inf, isnan, log10, sqrt
+
+import numpy as np
 
 from quantlab.comparison.comparison import Comparison
 from quantlab.comparison.statistics import Interval, wilson
+
+_ERRORS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,8 @@ class Score:
         Mean of the user's own comparison with FP32, and its standard error.
     seconds
         What measuring took.
+    noise
+        Of each sample, noise over the signal of all, averaged over the outputs; empty where nobody kept it.
     """
 
     samples: int
@@ -45,6 +51,7 @@ class Score:
     fidelity: float | None = None
     fidelity_error: float | None = None
     seconds: float = 0.0
+    noise: tuple[float, ...] = ()
 
     @property
     def worst_sqnr_db(self) -> float:
@@ -94,6 +101,22 @@ class Score:
             return self.mean_sqnr_db
         lost = max(1.0 - self.fidelity, 0.0) + 0.5 / self.samples
         return -10 * log10(lost) + 0.1 * self.mean_sqnr_db
+
+    def behind(self, other: Score, by_db: float) -> bool:
+        """Tell whether a trial has more noise than another by more than `by_db`, on the same samples, and not by chance.
+
+        Chance is what lies within two standard errors of the samples' differences. With a comparison of the user's, that has
+        to say so too.
+        """
+        if isnan(other.worth_db) or self.worth_db >= other.worth_db - by_db:
+            return False
+        if self.mean_sqnr_db >= other.mean_sqnr_db - by_db:
+            return False
+        if not self.noise or len(self.noise) != len(other.noise):
+            return True
+        apart = np.subtract(self.noise, other.noise)
+        reach = _ERRORS * float(apart.std()) * sqrt(len(apart))
+        return not float(apart.sum()) <= reach
 
     def better_than(self, other: Score, by_db: float = 0.0, *, least_drop: float = inf) -> bool:
         """Tell whether a trial is kept: worth more by `by_db`, and no worse in the task's metric.

@@ -6,14 +6,20 @@ from dataclasses import dataclass, replace
 from math import isnan
 from typing import Literal, TypeAlias
 
-from quantlab.comparison.statistics import PairedCounts, newcombe
+from quantlab.comparison.statistics import PairedCounts, newcombe, wilson
 from quantlab.errors import UsageError
 from quantlab.tuning.score import Score
 
 _NO_CLASSES = "No output of the network can be told to hold class scores [samples, classes]"
 _INSTEAD = "give a least SQNR, or a fidelity function and the least mean of it, or metrics"
 
-Standing: TypeAlias = Literal["holds", "likely", "misses"]
+_FAR_DB, _FAR_ERRORS = (
+    1.0,
+    2.0,
+)  # how much less SQNR, and how many standard errors of the fidelity, no further samples make up for
+
+Standing: TypeAlias = Literal["holds", "likely", "undecided", "misses"]
+"""«undecided» is a last word alone: what held on the samples that chose may be missed by chance on others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +105,20 @@ class Target:
         if score.drop_interval.high <= self.max_drop:
             return "holds"
         return "likely" if score.drop <= self.max_drop else "misses"
+
+    def far(self, score: Score) -> bool:
+        """Tell whether a score misses by more than what further samples like these could change, as far as one can see."""
+        if self.min_sqnr_db is not None and not score.worst_sqnr_db >= self.min_sqnr_db - _FAR_DB:
+            return True
+        if self.min_agreement is not None and score.agreement is not None:
+            same = round(score.agreement * score.samples)
+            if wilson(same, score.samples, self.confidence).high < self.min_agreement:
+                return True
+        if self.min_fidelity is not None and score.fidelity is not None:
+            reach = _FAR_ERRORS * (score.fidelity_error or 0.0)
+            if not score.fidelity + reach >= self.min_fidelity:
+                return True
+        return self.max_drop is not None and score.drop_interval is not None and score.drop_interval.low > self.max_drop
 
     def undecided(self, score: Score) -> bool:
         """Tell whether a target is missed by a drop alone whose interval holds what is allowed: more samples would tell."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf, isnan
 from typing import TYPE_CHECKING
 
 from quantlab.tuning.score import Score
@@ -42,6 +43,8 @@ class Trial:
         What it took, measuring included.
     note
         Why it was not run, or what else is to be said.
+    stages
+        What it scored on the first samples, ever more of them, before the whole.
     """
 
     rung: str
@@ -54,11 +57,24 @@ class Trial:
     floats: int = 0
     seconds: float = 0.0
     note: str = ""
+    stages: tuple[Score, ...] = ()
 
     @property
     def key(self) -> tuple[str, str]:
         """What tells it from other trials."""
         return self.rung, self.label
+
+    @property
+    def scores(self) -> tuple[Score, ...]:
+        """All scores, on ever more samples; empty for what was not run."""
+        return () if self.score is None else (*self.stages, self.score)
+
+    def leads(self, rival: tuple[Score, ...], by_db: float) -> bool:
+        """Tell whether the trial came as far as a rival's scores do and is worth more there, by more than `by_db`."""
+        if self.score is None or len(self.scores) < len(rival):
+            return False
+        level = rival[-1].worth_db if rival else -inf
+        return self.score.worth_db > (-inf if isnan(level) else level) + by_db
 
     def line(self) -> tuple[object, ...]:
         """Return its cells, as `COLUMNS` names them."""

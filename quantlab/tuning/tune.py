@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, is_dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -21,7 +21,8 @@ from quantlab.errors import UsageError
 from quantlab.graph.model import Model, load_model
 from quantlab.numerics.arrays import Tensors
 from quantlab.tuning.candidate import Candidate
-from quantlab.tuning.journal import Journal
+from quantlab.tuning.held import Held
+from quantlab.tuning.journal import TARGET, Journal
 from quantlab.tuning.ladder import Ground, Ladder, Watch
 from quantlab.tuning.rungs import (
     bias_correction,
@@ -34,7 +35,7 @@ from quantlab.tuning.rungs import (
     weights,
 )
 from quantlab.tuning.score import Score
-from quantlab.tuning.scoring import Fidelity, Held, Scorer
+from quantlab.tuning.scoring import Fidelity, Scorer
 from quantlab.tuning.target import Target
 from quantlab.tuning.trial import Trial
 from quantlab.tuning.tuned import Tuned
@@ -42,9 +43,9 @@ from quantlab.versions import versions
 
 RUNGS: dict[str, Callable[[Ladder], None]] = {
     "thresholds": thresholds.climb,
+    "smoothing": smoothing.climb,
     "weights": weights.climb,
     "equalization": equalization.climb,
-    "smoothing": smoothing.climb,
     "bias correction": bias_correction.climb,
     "adaptive rounding": rounding.climb,
     "learned scales": rounding.climb_scales,
@@ -52,6 +53,9 @@ RUNGS: dict[str, Callable[[Ladder], None]] = {
 }
 """In the order in which they are climbed: what keeps the float network exact, then what corrects it, and last what costs time."""
 
+
+_FIRST = 4  # a quarter of the samples that rank tells what is hopeless
+_SOME = 4  # a quarter of all tells what is far from the target
 
 _ROOM = 1 << 29
 """Bytes of calibration samples that stay in memory instead of being decoded for each pass."""
@@ -154,14 +158,15 @@ def tune(
     unseen = None if evaluation is None else _dataset(evaluation)
     if unseen is not None:
         check_unseen(unseen.identity, (known.identity, chosen.identity))
-    scorer = _scorer(loaded, chosen, wanted, settings, limit=settings.samples)
-    wanted = wanted.fitting(scorer.score_engine(scorer.recorded.engine()))
+    scorer = _scorer(loaded, chosen, wanted, settings, limit=settings.samples, stages=_stages(chosen, settings))
+    wanted = wanted.fitting(scorer.against_itself())
     asked = _asked(scorer, known, chosen, wanted, settings)
     journal = Journal(settings.folder, asked, settings.quantize, fresh=settings.fresh)
     ladder = _ladder(loaded, known, scorer, wanted, settings, journal)
     for name, climb in RUNGS.items():
         if name in settings.rungs and not ladder.done:
             ladder.climb(name, climb)
+    ladder.finish()
     if settings.modes:
         other_modes.climb(ladder)
     # With the weights' scales in the table, the prepared model and the table alone give the Q/DQ model again.
@@ -181,6 +186,13 @@ def _dataset(data: Dataset | Iterable[Tensors]) -> Dataset:
     return found
 
 
+def _stages(data: Dataset, settings: TuneOptions) -> tuple[int, ...]:
+    """Return how many samples tell what is hopeless, how many rank, and how many show what is far from the target."""
+    some = min(len(data), settings.samples or len(data)) // _SOME
+    ranks = (-(-settings.ranking // _FIRST), settings.ranking)
+    return (*ranks, some) if some >= 2 * settings.ranking else ranks
+
+
 def _ladder(
     model: Model, data: Dataset, scorer: Scorer, target: Target, settings: TuneOptions, journal: Journal
 ) -> Ladder:
@@ -190,18 +202,27 @@ def _ladder(
         data = scorer.data if whole else Held.within(data, engine.inputs, _ROOM)
         histograms = collect(engine, data)
     ground = Ground(
-        data, histograms, scorer, scorer.first(settings.ranking), target,
+        data, histograms, scorer, target,
         {"samples": settings.walk_samples, "memory": settings.walk_memory}, settings.threads, settings.watch,
     )  # fmt: skip
     first = Candidate(model, thresholds.FIRST.table(histograms), settings.quantize)
     return Ladder(ground, first, journal, settings.on_trial)
 
 
-def _scorer(model: Model, data: Dataset, target: Target, settings: TuneOptions, *, limit: int | None = None) -> Scorer:
+def _scorer(
+    model: Model,
+    data: Dataset,
+    target: Target,
+    settings: TuneOptions,
+    *,
+    limit: int | None = None,
+    stages: Sequence[int] = (),
+) -> Scorer:
     settings.watch("what FP32 answers", 0, None)
     scorer = Scorer.begin(
-        model, data, limit=limit, fidelity=settings.fidelity, level=target.confidence, threads=settings.threads
-    )
+        model, data, limit=limit, stages=stages, fidelity=settings.fidelity, level=target.confidence,
+        threads=settings.threads,
+    )  # fmt: skip
     metrics = settings.metrics
     if metrics is None:
         metrics = (TopK(1),) if scorer.data.labelled else ()
@@ -230,7 +251,8 @@ def _asked(scorer: Scorer, data: Dataset, tuning: Dataset, target: Target, setti
         "model": scorer.reference.digest,
         "data": [data.identity.digest, data.identity.preprocess_digest],
         "tuning": [tuning.identity.digest, tuning.identity.preprocess_digest],
-        "what may be lost": str(target),
+        TARGET: str(target),
+        "confidence": target.confidence,
         "labels": scorer.data.labels_digest,
         "options": named | {"float": sorted(given.keep_float), "weight method": _told_apart(given.weight_method)},
         "rungs": list(settings.rungs),

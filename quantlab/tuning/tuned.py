@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -67,16 +67,21 @@ class Tuned:
     @property
     def standing(self) -> Standing:
         """How the best stands to the target: on the evaluation set if there is one."""
+        if self.final is not None and self._stopped and self.target.undecided(self.final):
+            return "undecided"
         return self.target.judged(self.final or self.score)
+
+    @property
+    def _stopped(self) -> bool:
+        """Whether the search ended because the samples that chose held the target."""
+        return self.target.judged(self.score) != "misses"
 
     @property
     def verdict(self) -> str:
         """What it comes to, in words."""
         floats = len(self.candidate.options.keep_float)
-        stopped = self.target.judged(self.score) != "misses"
-        return verdict(
-            self.target, self.final or self.score, final=self.final is not None, floats=floats, stopped=stopped
-        )
+        score, final = self.final or self.score, self.final is not None
+        return verdict(self.target, score, final=final, floats=floats, stopped=self._stopped)
 
     @property
     def table(self) -> ScaleTable:
@@ -111,7 +116,7 @@ class Tuned:
             "weight_method": repr(self.candidate.options.weight_method)
             if self.candidate.options.weight_method
             else None,
-            "trials": [asdict(trial) for trial in self.trials],
+            "trials": [asdict(_short(trial)) for trial in self.trials],
             "sensitivity": self.sensitivity.to_json() if self.sensitivity else None,
             "front": [asdict(point) for point in self.mixed.front] if self.mixed else None,
             "choices": [asdict(choice) for choice in self.choices],
@@ -121,6 +126,11 @@ class Tuned:
 
     def _repr_html_(self) -> str:
         return f"<p>{escape(self.verdict)}</p>{self.frame().to_html(escape=True, index=False)}"
+
+
+def _short(trial: Trial) -> Trial:
+    """Return a trial without what was kept to compare it with others."""
+    return replace(trial, stages=(), score=None if trial.score is None else replace(trial.score, noise=()))
 
 
 def _finite(value: Any) -> Any:

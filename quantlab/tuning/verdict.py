@@ -29,7 +29,7 @@ def verdict(target: Target, score: Score, *, final: bool, floats: int, stopped: 
     if open_:
         return (
             f"{begin}, {where}: what was asked ({target.sentence()}) held on the samples that chose; here the interval holds it "
-            "too, but so few samples cannot tell. Give more of them."
+            "too, but so few samples cannot tell: it is undecided. Give more of them."
         )
     if standing == "misses" and final and stopped:
         return (

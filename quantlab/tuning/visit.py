@@ -51,11 +51,6 @@ class WalkOptions:
     progress: WalkProgress | None = None
 
     def __post_init__(self) -> None:
-        if self.scales is not None and self.correction is not None and self.correction.float_inputs:
-            raise UsageError(
-                "Scales of activations are chosen on the INT8 network, which a correction from FP32's statistics does not "
-                "run: choose them in a walk of their own."
-            )
         if min(self.samples, self.batch, self.memory) < 1:
             raise UsageError(
                 f"A walk needs samples, a batch and memory of at least 1, not {self.samples}, {self.batch} and {self.memory}."

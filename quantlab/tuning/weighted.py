@@ -98,6 +98,40 @@ def sampled_rows(op: Weighted, x: AnyArray, y: AnyArray, count: int, seed: int) 
     return rows[0][None], rows[1][None]
 
 
+def patch_sums(op: Weighted, x: AnyArray) -> tuple[F64, int]:
+    """Return the sum of all rows of the input, float64[G, K], and how many rows that were.
+
+    Parameters
+    ----------
+    x
+        float64: the input summed over its batch, [channels, …] for a Conv, else […, K].
+    """
+    if operator(op.node) != "Conv":
+        rows = x.reshape(-1, op.inputs)
+        return rows.sum(axis=0)[None], len(rows)
+    sizes = _sizes(op, x.shape[1:])
+    padded, steps, dilations = _padded(op, x[None], sizes)
+    sums = []
+    for tap in product(*map(range, op.weight[2:])):
+        spans = zip(tap, dilations, steps, sizes, strict=True)
+        index: tuple[Any, ...] = (0, slice(None), *(slice(t * d, t * d + (n - 1) * s + 1, s) for t, d, s, n in spans))
+        sums.append(padded[index].reshape(x.shape[0], -1).sum(axis=1))
+    return np.stack(sums, axis=-1).reshape(op.groups, op.inputs), prod(sizes)
+
+
+def _sizes(op: Weighted, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the spatial sizes of a convolution's output for those of its input."""
+    axes = len(shape)
+    steps = [int(s) for s in attribute(op.node, "strides", [1] * axes)]
+    dilations = [int(d) for d in attribute(op.node, "dilations", [1] * axes)]
+    mode = attribute(op.node, "auto_pad", b"NOTSET")
+    if mode in (b"SAME_UPPER", b"SAME_LOWER"):
+        return tuple(-(-size // step) for size, step in zip(shape, steps, strict=True))
+    pads = [int(p) for p in attribute(op.node, "pads", [0] * 2 * axes)] if mode != b"VALID" else [0] * 2 * axes
+    spans = zip(shape, pads[:axes], pads[axes:], op.weight[2:], dilations, steps, strict=True)
+    return tuple((size + a + b - (k - 1) * d - 1) // s + 1 for size, a, b, k, d, s in spans)
+
+
 def _chosen(total: int, count: int, seed: int) -> I64:
     """Return `count` of `total` indices, rising, spread evenly at random in strata."""
     if count >= total:

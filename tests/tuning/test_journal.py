@@ -57,7 +57,14 @@ def stop(folder: Path, after: int, **settings: Any) -> None:
 
 def timeless(trials: tuple[Trial, ...]) -> list[str]:
     return [
-        repr(replace(trial, seconds=0, score=replace(trial.score, seconds=0) if trial.score else None))
+        repr(
+            replace(
+                trial,
+                seconds=0,
+                score=replace(trial.score, seconds=0) if trial.score else None,
+                stages=tuple(replace(score, seconds=0) for score in trial.stages),
+            )
+        )
         for trial in trials
     ]
 
@@ -133,7 +140,7 @@ def like(exact: Tensors, int8: Tensors) -> AnyArray:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"target": Target(None, min_sqnr_db=98.0)}, "what may be lost"),
+        ({"target": replace(ALL, confidence=0.9)}, "confidence"),
         ({"rungs": ("thresholds",)}, "rungs"),
         ({"samples": 30}, "samples"),
         ({"walk_samples": 8}, "samples"),
@@ -168,6 +175,27 @@ def test_another_model_or_other_data_are_another_search(tmp_path: Path) -> None:
         tune(classifier(seed=5), DATA, tuning=TUNING, target=ALL, options=options)
     with pytest.raises(StaleError, match="data"):
         tune(classifier(), classes(48, seed=7), tuning=TUNING, target=ALL, options=options)
+
+
+def test_another_target_goes_on_with_what_was_measured(whole: Tuned, tmp_path: Path) -> None:
+    easy = searched(tmp_path, target=Target(None, min_sqnr_db=10.0))
+    assert len(easy.trials) < len(whole.trials)
+    assert timeless(searched(tmp_path).trials) == timeless(whole.trials)
+    again = searched(tmp_path, target=Target(None, min_sqnr_db=10.0))
+    assert timeless(again.trials) == timeless(easy.trials)
+    assert again.standing == easy.standing == "holds"
+
+
+def test_what_was_far_from_one_target_is_measured_on_all_samples_for_another(tmp_path: Path) -> None:
+    data = classes(48, seed=3)
+    options = replace(OPTIONS, folder=tmp_path, ranking=6, rungs=("thresholds",))
+    hard, easy = (
+        tune(classifier(), data, target=target, options=options) for target in (ALL, Target(None, min_sqnr_db=10.0))
+    )
+    assert {trial.score.samples for trial in hard.trials if trial.kept and trial.score} == {12}
+    assert (hard.trials[-1].rung, hard.score.samples, easy.score.samples) == ("all samples", 48, 48)
+    assert hard.standing == "misses"
+    assert (easy.standing, len(easy.trials)) == ("holds", 2)
 
 
 def test_a_fresh_search_forgets_the_other(whole: Tuned, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from quantlab.builder import QuantizeOptions
 from quantlab.calibration.methods.minmax import MinMax
 from quantlab.collector.collect import collect
 from quantlab.comparison.tasks import TopK
-from quantlab.errors import InputError, MachineError, QuantlabError, StaleError, UsageError
+from quantlab.errors import InputError, MachineError, StaleError, UsageError
 from quantlab.graph.model import load_model
 from quantlab.tuning.candidate import Candidate
 from quantlab.tuning.journal import Journal
@@ -32,16 +32,21 @@ NEVER = Target(None, min_sqnr_db=99.0)
 
 
 def ladder_of(
-    model: onnx.ModelProto, data: Rows, *, target: Target = NEVER, folder: Path | None = None, ranking: int = 16
+    model: onnx.ModelProto,
+    data: Rows,
+    *,
+    target: Target = NEVER,
+    folder: Path | None = None,
+    stages: tuple[int, ...] = (4, 16),
 ) -> Ladder:
     """Return a ladder with nothing tried, from min-max on."""
     loaded = load_model(model)
     with engines.ort(loaded, expose="quantizable", threads=1) as engine:
         histograms = collect(engine, data)
     metrics = (TopK(1),) if data.labels is not None else ()
-    scorer = Scorer.begin(loaded, data, metrics=metrics, threads=1)
+    scorer = Scorer.begin(loaded, data, stages=stages, metrics=metrics, threads=1)
     walk = {"samples": 16, "memory": 1 << 26}
-    ground = Ground(data, histograms, scorer, scorer.first(ranking), target, walk, 1)
+    ground = Ground(data, histograms, scorer, target, walk, 1)
     candidate = Candidate(loaded, Methods(MinMax()).table(histograms))
     return Ladder(ground, candidate, Journal(folder, {}, QuantizeOptions()), lambda _trial: None)
 
@@ -80,7 +85,7 @@ def test_the_first_is_kept_however_bad_and_a_better_one_replaces_it(ladder: Ladd
     assert ladder.best is start
 
 
-def fails(error: QuantlabError) -> Callable[[], Candidate]:
+def fails(error: Exception) -> Callable[[], Candidate]:
     def make() -> Candidate:
         raise error
 
@@ -97,8 +102,55 @@ def test_what_a_network_does_not_allow_is_noted_and_the_search_goes_on(ladder: L
     ]
 
 
-@pytest.mark.parametrize("error", [UsageError("u"), StaleError("s"), MachineError("m")])
-def test_other_errors_end_the_search(ladder: Ladder, error: QuantlabError) -> None:
+def test_an_error_inside_quantlab_ends_no_search_that_has_found_something(ladder: Ladder) -> None:
+    def climb(_ladder: Ladder) -> None:
+        raise KeyError("x")
+
+    with pytest.raises(KeyError):
+        ladder.attempt("r", "first", "", fails(KeyError("x")))
+    with pytest.raises(KeyError):
+        ladder.climb("rung", climb)
+    ladder.attempt("r", "start", "", lambda: ladder.best)
+    assert not ladder.attempt("r", "broken", "", fails(KeyError("x")))
+    assert ladder.rank("r", "broken too", "", fails(ValueError("y"))).score is None
+    ladder.climb("rung", climb)
+    inside = "an error inside quantlab: "
+    assert [trial.note for trial in ladder.trials[1:]] == [
+        f"{inside}KeyError: 'x'",
+        f"{inside}ValueError: y",
+        f"{inside}KeyError: 'x'",
+    ]
+
+
+def test_what_is_behind_on_the_first_samples_is_not_measured_on_the_others(ladder: Ladder) -> None:
+    assert ladder.attempt("r", "start", "", lambda: ladder.best)
+    assert [score.samples for score in ladder.scores] == [4, 16, 40]
+    assert not ladder.attempt("r", "worse", "", scaled(ladder, "relu6", 32.0))
+    last = ladder.trials[-1]
+    assert last.score is not None
+    assert last.score.samples < 40
+    assert last.note == "behind on these samples"
+    ranked = ladder.rank("r", "also", "", scaled(ladder, "relu6", 32.0), rivals=(ladder.ranked, 0.3))
+    assert not ranked.leads(ladder.ranked, 0.0)
+    assert ladder.rank("r", "same", "", lambda: ladder.best).scores[1].sqnr_db == ladder.scores[1].sqnr_db
+
+
+def test_what_misses_by_far_on_some_samples_is_measured_on_all_at_the_end() -> None:
+    ladder = ladder_of(classifier(), classes(40), stages=(4, 8, 20))
+    assert ladder.attempt("r", "start", "", lambda: ladder.best)
+    assert (ladder.score.samples, ladder.trials[-1].note) == (20, "far from the target on these samples")
+    ladder.finish()
+    assert (ladder.score.samples, ladder.trials[-1].rung, ladder.trials[-1].label) == (40, "all samples", "r: start")
+    ladder.finish()
+    assert len(ladder.trials) == 2
+    near = ladder_of(classifier(), classes(40), target=Target(None, min_sqnr_db=10.0), stages=(4, 8, 20))
+    assert near.attempt("r", "start", "", lambda: near.best)
+    assert near.score.samples == 40
+    assert near.score.sqnr_db == ladder.score.sqnr_db
+
+
+@pytest.mark.parametrize("error", [UsageError("u"), StaleError("s"), MachineError("m"), MemoryError("n")])
+def test_other_errors_end_the_search(ladder: Ladder, error: Exception) -> None:
     for run in (ladder.attempt, ladder.look):
         with pytest.raises(type(error)):
             run("r", "x", "", fails(error))

@@ -91,3 +91,20 @@ def test_nan_is_the_worst_in_any_order(outputs_db: tuple[float, float]) -> None:
     score = Score(10, dict(zip("yz", outputs_db, strict=True)))
     assert isnan(score.worst_sqnr_db)
     assert isnan(score.mean_sqnr_db)
+
+
+def noisy(*noise: float) -> Score:
+    return Score(len(noise), {"y": -10 * float(np.log10(sum(noise)))}, noise=noise)
+
+
+def test_behind_is_what_has_more_noise_by_more_than_chance() -> None:
+    start = noisy(*[0.01] * 16)
+    assert noisy(*[0.012] * 16).behind(start, 0.5)
+    assert not noisy(*[0.012] * 16).behind(start, 1.0)
+    assert not start.behind(noisy(*[0.012] * 16), 0.0)
+    assert not noisy(*[0.01] * 15, 0.1).behind(start, 0.5)  # one sample alone tells nothing
+    assert not noisy(*[0.01] * 16).behind(start, 0.5)
+    assert not start.behind(Score(16, {"y": float("nan")}), 0.5)
+    assert Score(16, {"y": float("nan")}).behind(start, 0.5)
+    loyal = replace(noisy(*[0.012] * 16), fidelity=1.0)
+    assert not loyal.behind(replace(start, fidelity=0.9), 0.5)

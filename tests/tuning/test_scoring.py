@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from quantlab.engines.engine import TensorSpec
 from quantlab.errors import InputError
 from quantlab.graph.model import load_model
 from quantlab.numerics.arrays import AnyArray, Tensors
+from quantlab.tuning.score import Score
 from quantlab.tuning.scoring import Held, Scorer
 from tests.graph.nets import net, net_of
 from tests.networks import image_batch
@@ -46,6 +48,53 @@ def test_a_part_is_spread_evenly_and_always_the_same(count: int, limit: int, bat
     assert len(held) == len(found) == min(count, limit)
     gaps = set(np.diff(found).tolist())
     assert gaps <= {max(1, count // limit), max(1, -(-count // limit))}
+
+
+@given(st.integers(1, 200), st.integers(1, 40), st.sampled_from([(4, 16), (5, 17), (16, 64, 100)]))
+def test_stages_are_even_choices_each_from_the_next(count: int, batch: int, sizes: tuple[int, ...]) -> None:
+    held = Held.of(numbered(count, batch), FREE, stages=sizes)
+    parts = [numbers(part) for part in held.stages]
+    assert [len(part) for part in parts] == [*(size for size in sizes if size < count), count]
+    assert sorted(parts[-1]) == list(range(count))
+    for one, other in pairwise(parts):
+        assert other[: len(one)] == one
+    assert parts == [numbers(part) for part in Held.of(numbered(count, batch + 3), FREE, stages=sizes).stages]
+    for part in parts:
+        assert max(np.diff(sorted(part)), default=0) <= 4 * -(-count // len(part))
+
+
+def test_stages_are_filled_batches_with_their_labels_and_names() -> None:
+    held = Held.of(numbered(100, 3), FREE, stages=(20, 40))
+    assert [batch.samples for batch in held] == [20, 20, 60]
+    for batch in held:
+        assert batch.labels is not None
+        assert batch.labels.tolist() == [int(row[0]) for row in batch["x"]]
+        assert batch.names == tuple(f"rows[{label}]" for label in batch.labels)
+
+
+def test_a_candidate_s_stages_are_its_scores_on_these_samples_and_it_goes_on_only_when_told() -> None:
+    data, model = classes(60), classifier()
+    candidate = candidate_of(model, data.inputs)
+    scorer = Scorer.begin(load_model(model), data, stages=(6, 24), metrics=(TopK(1),), fidelity=cosine, threads=1)
+    seen: list[int] = []
+
+    def goes_on(scores: tuple[Score, ...]) -> bool:
+        seen.append(scores[-1].samples)
+        return scores[-1].samples < 24
+
+    every = scorer.staged(candidate, scorer.stages, lambda _scores: True)
+    some = scorer.staged(candidate, scorer.stages, goes_on)
+    assert seen == [6, 24]
+    assert [score.samples for score in every] == [6, 24, 60]
+    assert [timeless(score) for score in some] == [timeless(score) for score in every[:2]]
+    assert [timeless(stage.score(candidate)) for stage in scorer.stages] == [timeless(score) for score in every]
+    assert [len(score.noise) for score in every] == [6, 24, 0]
+    for score in every[:2]:
+        assert -10 * np.log10(sum(score.noise)) == pytest.approx(score.mean_sqnr_db, abs=1e-6)
+
+
+def timeless(score: Score) -> Score:
+    return replace(score, seconds=0.0, noise=())
 
 
 def test_labels_and_names_stay_with_their_samples() -> None:

@@ -236,6 +236,18 @@ def test_a_stretch_without_a_cut_is_divided_by_eight() -> None:
     assert next(iter(found)) == "Conv0 … Conv7"
 
 
+def test_blocks_are_as_small_as_asked() -> None:
+    names = [f"/l.{i}/{part}" for i in range(3) for part in ("a/q", "a/k", "a/v", "up", "down")]
+    body = " \n ".join(f"t{i + 1} = Conv(t{i}, w)" for i in range(len(names)))
+    proto = net(f"g (float[N,2,4,4] t0) => (float[N,2,4,4] t{len(names)}) {{ {body} }}", w=(2, 2, 1, 1))
+    for node, name in zip(proto.graph.node, names, strict=True):
+        node.name = name
+    found = blocks(load_model(proto), largest=3)
+    assert list(found)[:3] == ["/l.0/a", "/l.0/up", "/l.0/down"]
+    assert [len(block) for block in found.values()] == [3, 1, 1] * 3
+    assert [len(block) for block in blocks(load_model(proto), largest=5).values()] == [5] * 3
+
+
 def test_units_hold_each_operator_once() -> None:
     assert units(["a", "b", "c"], {"p": ["c", "a", "z"]}) == {"p": ("a", "c"), "b": ("b",)}
     assert units(["a", "b"], None) == {"a": ("a",), "b": ("b",)}

@@ -13,6 +13,7 @@ import pytest
 
 from quantlab import engines
 from quantlab.builder import QuantizeOptions
+from quantlab.comparison.statistics import Interval
 from quantlab.data.stream import stream
 from quantlab.errors import UsageError
 from quantlab.numerics.arrays import AnyArray, Tensors
@@ -60,6 +61,19 @@ def test_the_shipped_network_reaches_its_target() -> None:
     provenance = found.table.provenance
     assert provenance is not None
     assert [used.name for used in provenance.chosen_on] == ["calibration", "tuning"]
+
+
+def test_a_last_word_on_too_few_samples_is_undecided_and_not_missed() -> None:
+    found = fashionable(Target(1.5))
+    assert found.final is not None
+    wide = replace(found.final, drop=2.0, drop_interval=Interval(-1.0, 5.0))
+    clear = replace(found.final, drop=4.0, drop_interval=Interval(2.5, 5.5))
+    told = [replace(found, final=final) for final in (wide, clear)]
+    assert [each.standing for each in told] == ["undecided", "misses"]
+    assert [("it is undecided" in each.verdict) for each in told] == [True, False]
+    assert told[0].to_json()["standing"] == "undecided"
+    missed = replace(told[0], score=replace(found.score, drop=9.0, drop_interval=Interval(8.0, 10.0)))
+    assert missed.standing == "misses"
 
 
 def test_the_final_score_is_that_of_the_model_it_returns() -> None:

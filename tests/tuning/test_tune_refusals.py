@@ -55,7 +55,7 @@ def test_what_cannot_be_measured_is_refused_before_anything_runs(
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"rungs": ("thresholds", "magic")}, "no rung «magic»; the rungs are thresholds, weights, "),
+        ({"rungs": ("thresholds", "magic")}, "no rung «magic»; the rungs are thresholds, smoothing, "),
         ({"rungs": ("weights",)}, "«thresholds» gives the first scales"),
         ({"samples": 0}, "`samples` must be at least 1, not 0"),
         ({"ranking": 0}, "`ranking` must be at least 1"),

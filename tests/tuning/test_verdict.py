@@ -74,7 +74,9 @@ def test_a_drop_whose_interval_holds_the_limit_is_not_called_missed() -> None:
     score = Score(244, {"y": 22.8}, 0.9918, "top-1", 0.82, Interval(-0.94, 2.75), fp32=0.9)
     target = Target(0.5, min_agreement=0.985)
     assert target.undecided(score)
-    assert "cannot tell. Give more of them." in verdict(target, score, final=True, floats=0, stopped=True)
+    assert "cannot tell: it is undecided. Give more of them." in verdict(
+        target, score, final=True, floats=0, stopped=True
+    )
     assert not Target(0.5, min_agreement=0.995).undecided(score)
     assert not target.undecided(Score(5000, {"y": 22.8}, 0.9918, "top-1", 0.9, Interval(0.6, 1.2), fp32=0.9))
     assert Target(0.5).undecided(score)

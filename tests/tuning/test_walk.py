@@ -20,7 +20,7 @@ from quantlab.numerics.arrays import Tensors
 from quantlab.numerics.error_sums import ErrorSums
 from quantlab.tuning.activation_scales import ActivationScales
 from quantlab.tuning.adaptive_rounding import AdaptiveRounding
-from quantlab.tuning.bias_correction import AnalyticBias, EmpiricalBias
+from quantlab.tuning.bias_correction import EmpiricalBias
 from quantlab.tuning.networks import Networks
 from quantlab.tuning.walk import Walked, WalkOptions, walk
 from tests.graph.nets import net, residual_net
@@ -91,9 +91,8 @@ def test_fewer_samples_go_along_where_memory_is_short() -> None:
     assert result.layers
 
 
-@pytest.mark.parametrize("correction", [AnalyticBias(), EmpiricalBias()])
-def test_correcting_biases_leaves_the_weights(correction: AnalyticBias | EmpiricalBias) -> None:
-    result = walked(residual_net(), IMAGES, correction=correction)
+def test_correcting_biases_leaves_the_weights() -> None:
+    result = walked(residual_net(), IMAGES, correction=EmpiricalBias())
     before, after = residual_net(), result.model.proto
     assert all(np.array_equal(constant(before, f"w{i}"), constant(after, f"w{i}")) for i in range(1, 7))
     assert any(not np.array_equal(constant(before, f"b{i}"), constant(after, f"b{i}")) for i in range(1, 7))
@@ -226,8 +225,6 @@ def test_bad_samples_and_settings_are_refused() -> None:
         walk(load_model(model), table.without("x"), QuantizeOptions(), Rows(IMAGES))
     with pytest.raises(UsageError, match="at least 1"):
         WalkOptions(samples=0)
-    with pytest.raises(UsageError, match="walk of their own"):
-        WalkOptions(correction=AnalyticBias(), scales=ActivationScales())
     with pytest.raises(UsageError, match="strengths"):
         AdaptiveRounding(strengths=(0.0,))
 

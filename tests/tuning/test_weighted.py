@@ -6,7 +6,7 @@ import pytest
 
 from quantlab.graph.view import Graph
 from quantlab.numerics.arrays import AnyArray
-from quantlab.tuning.weighted import Weighted, sampled_rows
+from quantlab.tuning.weighted import Weighted, patch_sums, sampled_rows
 from tests.graph.nets import net
 from tests.tuning.nets import outputs, smooth
 
@@ -35,6 +35,10 @@ def check(model: onnx.ModelProto, x: AnyArray, count: int) -> int:
     rows, values = sampled_rows(op, x, y, count, 0)
     matrix = op.matrix(weight)
     assert np.array_equal(op.tensor(matrix), weight)
+    if rows.shape[1] == y.size // op.groups // op.outputs:  # all of them
+        sums, each = patch_sums(op, x.sum(axis=0, dtype=np.float64))
+        assert each * len(x) == rows.shape[1]
+        np.testing.assert_allclose(sums, rows.sum(axis=1), rtol=1e-4, atol=1e-3)
     np.testing.assert_allclose(rows @ matrix.transpose(0, 2, 1), values, atol=1e-4)
     return rows.shape[1]
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from quantlab.tuning.bias_correction import AnalyticBias, EmpiricalBias
+from quantlab.tuning.bias_correction import EmpiricalBias
 from quantlab.tuning.ladder import Ladder
-from quantlab.tuning.walking import walked
+from quantlab.tuning.walking import analytic, walked
 
 RUNG = "bias correction"
 
 
 def climb(ladder: Ladder) -> None:
     """Try the correction from FP32's channel means, and the sequential one."""
-    ladder.attempt(
-        RUNG, "analytic", "biases take back what rounding the weights shifts", lambda: walked(ladder, AnalyticBias())
-    )
+    ladder.attempt(RUNG, "analytic", "biases take back what rounding the weights shifts", lambda: analytic(ladder))
     if not ladder.done:
         ladder.attempt(
             RUNG,

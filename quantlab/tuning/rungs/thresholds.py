@@ -12,7 +12,7 @@ from quantlab.calibration.methods.percentile import Percentile
 from quantlab.calibration.methods.squared_error import SquaredError
 from quantlab.calibration.scale_table import ScaleTable
 from quantlab.tuning.candidate import Candidate
-from quantlab.tuning.ladder import LEAST_DB, Ladder, Methods
+from quantlab.tuning.ladder import BEHIND_RANKED_DB, LEAST_DB, Ladder, Methods
 
 RUNG = "thresholds"
 
@@ -27,7 +27,9 @@ METHODS = {
 FIRST = Methods(METHODS["squared error"])
 """What the search starts with."""
 
-_SINGLE = 6  # tensors that are tried one by one
+_SINGLE = 4  # tensors that are tried one by one
+_FAR_DB = 3.0  # a method that is so far behind for all tensors is not tried for one
+_LEAST_DB = 0.2  # a method for all tensors that ranks above by less is not measured on all samples
 _APART = 1.2  # scales nearer than that are as good as one
 
 
@@ -40,44 +42,51 @@ def climb(ladder: Ladder) -> None:
     ladder.methods = FIRST
     if ladder.done:
         return
-    best = _best_single(ladder, tables)
-    if best != first and ladder.attempt(RUNG, best, "one method for all tensors", lambda: _with(ladder, tables[best])):
+    best, tables = _best_single(ladder, tables)
+    if best and ladder.attempt(RUNG, best, "one method for all tensors", lambda: _with(ladder, tables[best])):
         ladder.methods = Methods(METHODS[best])
     if not ladder.done:
         _single_tensors(ladder, tables)
 
 
-def _best_single(ladder: Ladder, tables: dict[str, ScaleTable]) -> str:
-    found = {}
+def _best_single(ladder: Ladder, tables: dict[str, ScaleTable]) -> tuple[str, dict[str, ScaleTable]]:
+    """Return the method that ranks clearly above the best so far, empty if none does, and the methods that are not hopeless."""
+    start, left = ladder.ranked, dict(tables)
+    best, leader, least = "", ladder.ranked, _LEAST_DB
+    tried = {trial.label for trial in ladder.trials if trial.rung == RUNG}
     for name, table in tables.items():
-        score = ladder.look(RUNG, f"{name}, ranked", "one method for all tensors", partial(_with, ladder, table))
-        found[name] = score.worth_db if score else float("-inf")
-    first = next(iter(tables))
-    best = max(found, key=lambda name: found[name])
-    return best if found[best] > found[first] + LEAST_DB else first
+        if name in tried:
+            continue
+        trial = ladder.rank(
+            RUNG, f"{name}, ranked", "one method for all tensors", partial(_with, ladder, table),
+            rivals=(leader, BEHIND_RANKED_DB),
+        )  # fmt: skip
+        if trial.leads(leader, least):
+            best, leader, least = name, trial.scores, 0.0
+        if not trial.scores or trial.scores[0].behind(start[0], _FAR_DB):
+            del left[name]
+    return best, left
 
 
 def _single_tensors(ladder: Ladder, tables: dict[str, ScaleTable]) -> None:
     """Try another method for the tensors over which the methods differ most; keep what lowers the output's error."""
     start = ladder.best.table
     single: dict[str, str] = {}
-    table, level = start, _level(ladder, start)
+    table, leader = start, ladder.ranked
     for tensor, name in _disagreements(ladder, tables, start):
-        trial = table.with_rows([tables[name][tensor]])
-        score = ladder.look(RUNG, f"{tensor} by {name}", f"{name} for «{tensor}» alone", partial(_with, ladder, trial))
-        if score is not None and score.worth_db > level + LEAST_DB:
-            table, level = trial, score.worth_db
+        other = table.with_rows([tables[name][tensor]])
+        trial = ladder.rank(
+            RUNG, f"{tensor} by {name}", f"{name} for «{tensor}» alone", partial(_with, ladder, other),
+            rivals=(leader, 0.0),
+        )  # fmt: skip
+        if trial.leads(leader, LEAST_DB):
+            table, leader = other, trial.scores
             single[tensor] = name
     if single:
         change = f"{len(single)} tensors by a method of their own"
         if ladder.attempt(RUNG, "per tensor", change, lambda: _with(ladder, table)):
             methods = {**ladder.methods.single, **{tensor: METHODS[name] for tensor, name in single.items()}}
             ladder.methods = Methods(ladder.methods.default, methods)
-
-
-def _level(ladder: Ladder, table: ScaleTable) -> float:
-    score = ladder.look(RUNG, "the best so far, ranked", "", lambda: _with(ladder, table))
-    return score.worth_db if score else float("-inf")
 
 
 def _disagreements(ladder: Ladder, tables: dict[str, ScaleTable], start: ScaleTable) -> Iterator[tuple[str, str]]:

@@ -42,7 +42,7 @@ TARGETS = {
     "fashion": Target(0.3, min_agreement=0.996),
     "digits10": Target(0.3),
     "digits30": Target(0.3),
-    "minilm": Target(None, min_fidelity=0.995),
+    "minilm": Target(None, min_fidelity=0.998),
     "ocr": Target(None, min_fidelity=0.995),
     "yolo": Target(None, min_fidelity=0.96),
 }
