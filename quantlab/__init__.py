@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from quantlab import data, engines
+    from quantlab import data, engines, qat
     from quantlab.audit.audit import Audit, audit_engine
     from quantlab.builder import QuantizedModel, QuantizeOptions, quantize
     from quantlab.calibration.calibrate import calibrate
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from quantlab.numerics.drawing import plot
     from quantlab.numerics.histogram import Histogram, LinearGrid
     from quantlab.numerics.tensorrt_histogram import TensorRTGrid, TensorRTHistogram
+    from quantlab.qat.onnx_export import ExportOptions, export
     from quantlab.storage.files import load, save
     from quantlab.tuning.target import Target
     from quantlab.tuning.tune import TuneOptions, tune
@@ -57,6 +58,7 @@ _HOMES = {
     "DiagnoseOptions": "diagnosis.diagnosis",
     "Diagnosis": "diagnosis.diagnosis",
     "Entropy": "calibration.methods.entropy",
+    "ExportOptions": "qat.onnx_export",
     "Fixed": "calibration.rules",
     "FromCache": "engines.tensorrt.build_options",
     "FromRanges": "engines.tensorrt.build_options",
@@ -99,6 +101,7 @@ _HOMES = {
     "diagnose": "diagnosis.diagnosis",
     "divergence_curve": "numerics.divergence",
     "entropy_threshold": "numerics.divergence",
+    "export": "qat.onnx_export",
     "lineup": "comparison.lineup",
     "lint_qdq": "graph.lint",
     "load": "storage.files",
@@ -109,17 +112,17 @@ _HOMES = {
     "three_way": "comparison.three_way",
     "tune": "tuning.tune",
 }
-_PACKAGES = ("data", "engines")
+_PACKAGES = ("data", "engines", "qat")
 
 __all__ = [
     "Affine", "Audit", "BuildOptions", "CollectOptions", "Comparison", "DiagnoseOptions", "Diagnosis", "Entropy",
-    "Fixed", "FromCache", "FromRanges", "Histogram", "HistogramSet", "LinearGrid", "Lineup", "MinMax",
+    "ExportOptions", "Fixed", "FromCache", "FromRanges", "Histogram", "HistogramSet", "LinearGrid", "Lineup", "MinMax",
     "NativeCalibration", "Percentile", "Plan", "Profile", "QuantizeOptions", "QuantizedModel", "QuantlabError",
     "Range", "Recording", "Road", "Rule", "Scale", "ScaleTable", "SquaredError", "Symmetric", "Target",
     "TensorRTEntropy2", "TensorRTGrid", "TensorRTHistogram", "TensorRTLegacy", "TensorRTMinMax", "ThreeWay",
     "Thresholds", "TopK", "TuneOptions", "Tuned", "audit_engine", "build", "calibrate", "collect", "compare", "data",
-    "diagnose", "divergence_curve", "engines", "entropy_threshold", "lineup", "lint_qdq", "load", "plot", "quantize",
-    "record", "save", "three_way", "tune",
+    "diagnose", "divergence_curve", "engines", "entropy_threshold", "export", "lineup", "lint_qdq", "load", "plot",
+    "qat", "quantize", "record", "save", "three_way", "tune",
 ]  # fmt: skip
 
 

@@ -17,7 +17,16 @@ settings.register_profile(
 )
 settings.load_profile("quantlab")
 
-ALLOWED_SKIPS = ("needs the reference material: set QUANTLAB_REFERENCE to its folder",)
+ALLOWED_SKIPS = (
+    "needs the reference material: set QUANTLAB_REFERENCE to its folder",
+    "needs PyTorch: pip install 'quantlab[qat]'",
+    "needs onnxscript: pip install onnxscript",
+    "needs onnxslim: pip install 'quantlab[slim]'",
+    "needs ModelOpt: pip install 'quantlab[modelopt]'",
+    "needs ModelOpt to be absent",
+    "needs pytorch-quantization, which is built from source",
+    "needs pytorch-quantization to be absent",
+)
 """Reasons for which a test may be skipped; any other skip fails the run where CI is set."""
 
 

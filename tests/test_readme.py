@@ -127,6 +127,20 @@ def test_the_table_of_tensorrt_is_what_was_measured() -> None:
         assert float(row[4]) == pytest.approx(1000 * measured["joules_per_sample"], abs=0.051)
 
 
+def test_the_table_of_training_is_what_was_measured() -> None:
+    digits, fashion = figures("qat_digits"), figures("qat_fashion")
+    rows = [
+        (digits, "PTQ, squared error", "QAT without equalization, mean of 3 seeds"),
+        *(
+            (fashion, f"{name}: PTQ", f"{name}: QAT, mean of 3 seeds")
+            for name in ("8 bits", "4 bits", "4 bits, KL ranges")
+        ),
+    ]
+    for row, (found, before, after) in zip(table("qat"), rows, strict=True):
+        measured = [found["FP32"], found[before], found[after]]
+        assert [float(cell) for cell in row[1:]] == [pytest.approx(value, abs=5.1e-5) for value in measured]
+
+
 def test_the_time_of_collecting_on_a_gpu_is_what_was_measured() -> None:
     record = json.loads((ROOT / "reports" / "gpu" / "collecting.json").read_text(encoding="utf-8"))
     assert (

@@ -5,7 +5,21 @@ from typing import Annotated
 import typer
 
 from quantlab import __version__
-from quantlab.cli import build, cache, calibrate, collect, compare, diagnose, inspect, lint, quantize, report, run, tune
+from quantlab.cli import (
+    build,
+    cache,
+    calibrate,
+    collect,
+    compare,
+    diagnose,
+    inspect,
+    lint,
+    qat,
+    quantize,
+    report,
+    run,
+    tune,
+)
 from quantlab.cli.boundary import Commands
 from quantlab.cli.help_text import EXIT_CODES, described
 
@@ -51,5 +65,5 @@ def _before(
     """Take the options that stand before a command."""
 
 
-for command in (run, collect, calibrate, quantize, build, compare, tune, diagnose, report, lint, cache, inspect):
+for command in (run, collect, calibrate, quantize, build, compare, tune, qat, diagnose, report, lint, cache, inspect):
     command.add_to(app)

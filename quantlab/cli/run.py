@@ -11,20 +11,22 @@ from typing_extensions import Self
 from quantlab.cli import options
 from quantlab.cli.console import Output, stderr
 from quantlab.cli.help_text import described
+from quantlab.cli.qat import exit_code, fields, show, train
 
 if TYPE_CHECKING:
     from quantlab.jobs.run_result import RunResult
     from quantlab.jobs.step import Progress
+    from quantlab.jobs.training_result import TrainingResult
 
 _HELP = described(
     "Carry out a job: collect, calibrate with every method, choose, quantize, write the cache, compare, report. Steps whose "
-    "inputs did not change are skipped.",
+    "inputs did not change are skipped. Where the job has a section `qat` and too much is lost, it goes on as `quantlab qat` does.",
     examples=(
         "quantlab run calib_data/fashion.yaml",
         "quantlab run job.yaml --set choose=entropy --set output=run-entropy",
         "quantlab run job.yaml --set data.tuning=null --json > result.json",
     ),
-    exits=(0, 1, 2, 4, 5, 6, 130),
+    exits=(0, 1, 2, 3, 4, 5, 6, 130),
 )
 
 
@@ -55,9 +57,21 @@ def _run(
         result = run_job(read_job(job, changes or []), listener=steps, force=force)
     out = Output(as_json, quiet)
     _show(out, result)
-    out.result(_fields(result))
-    if result.too_much is not None:
-        raise typer.Exit(1)
+    trained = _trained(out, result, force=force)
+    out.result(_fields(result) | ({"qat": fields(trained)} if trained else {}))
+    code = int(result.too_much is not None) if trained is None else exit_code(trained)
+    if code:
+        raise typer.Exit(code)
+
+
+def _trained(out: Output, result: RunResult, *, force: bool) -> TrainingResult | None:
+    """Go on with training where the job allows it and asks for it."""
+    if result.job.qat is None or (result.too_much is None and result.job.qat.when == "needed"):
+        return None
+    out.say("The job names a PyTorch module, so better PTQ and training are tried.")
+    trained = train(out, result.job, force=force)
+    show(out, trained)
+    return trained
 
 
 class _Steps:

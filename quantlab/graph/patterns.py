@@ -49,7 +49,6 @@ JOINS = frozenset({"Add", "Sum", "Sub", "Mul", "Max", "Min"})
 
 _AFFINE = frozenset({"Add", "Sub", "Mul", "Div"})
 _LEAKS = frozenset({"LeakyRelu", "PRelu"})
-_IMAGE_CHANNELS = 4
 _CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
 
 
@@ -150,22 +149,16 @@ def fusion(graph: Graph, node: onnx.NodeProto) -> Fusion:
         tensor = use.node.output[0]
         residual = Use(use.node, 1 - use.input_index)
     tail = activation(graph, tensor)
-    if tail and leak_behind_image(graph, node, tensor) is None:
+    if tail and leak_behind(graph, node, tensor) is None:
         inner += [tensor, *(n.output[0] for n in tail[:-1])]
         nodes += tail
         tensor = tail[-1].output[0]
     return Fusion(tuple(nodes), tuple(inner), tensor, residual)
 
 
-def leak_behind_image(graph: Graph, node: onnx.NodeProto, tensor: str) -> onnx.NodeProto | None:
-    """Return the LeakyRelu or PRelu that alone reads `tensor`, the result of a convolution over an image.
-
-    TensorRT's kernels for up to four channels do not take it along.
-    """
-    shape = graph.shape(node.input[1]) or ()
-    if operator(node) != "Conv" or attribute(node, "group", 1) != 1 or len(shape) < 2:
-        return None
-    if not isinstance(shape[1], int) or not 0 < shape[1] <= _IMAGE_CHANNELS:
+def leak_behind(graph: Graph, node: onnx.NodeProto, tensor: str) -> onnx.NodeProto | None:
+    """Return the LeakyRelu or PRelu that alone reads `tensor`, the result of a convolution of one group; None if there is none."""
+    if operator(node) != "Conv" or attribute(node, "group", 1) != 1:
         return None
     tail = activation(graph, tensor)
     return tail[0] if tail and operator(tail[0]) in _LEAKS else None

@@ -6,9 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     PrivateAttr,
     ValidationInfo,
@@ -22,12 +20,16 @@ from quantlab.calibration.trt_cache import header
 from quantlab.collector.collect import DEFAULT_BUDGET
 from quantlab.errors import QuantlabError
 from quantlab.jobs.checks import check_target
+from quantlab.jobs.data_section import DataEntry, DataSection, Section
 from quantlab.jobs.data_source import DataSource
 from quantlab.jobs.preprocessing import preprocess_of, read_preprocess
 from quantlab.jobs.sizes import parse_bytes
+from quantlab.jobs.training_section import TrainingSection
 
 DEFAULT_METHODS = ("minmax", "percentile:99.99", "percentile:99.999", "entropy", "squared-error")
 BEST = "best"
+EXPORTED = "qat/float.onnx"
+"""Where, in the run folder, training puts the model that it exports."""
 
 
 def _size(value: Any) -> int:
@@ -38,29 +40,7 @@ def _listed(value: Any) -> Any:
     return (value,) if isinstance(value, str) and value not in ("quantizable", "all") else value
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
-
-
-class DataSection(_Section):
-    """One set of samples: its place, and what differs from the job's own settings."""
-
-    path: str = Field(min_length=1)
-    preprocess: dict[str, Any] | str | None = None
-    batch: int = Field(32, ge=1)
-    input: str | None = None
-    label_pattern: str | None = None
-    skip_bad: bool = False
-
-
-def _section(value: Any) -> Any:
-    return {"path": value} if isinstance(value, str) else value
-
-
-DataEntry = Annotated[DataSection, BeforeValidator(_section)]
-
-
-class DataSets(_Section):
+class DataSets(Section):
     """The three sets: `calibration` counts histograms, `tuning` compares methods, `evaluation` scores the result, once."""
 
     calibration: DataEntry
@@ -68,7 +48,7 @@ class DataSets(_Section):
     evaluation: DataEntry | None = None
 
 
-class CacheSection(_Section):
+class CacheSection(Section):
     """The TensorRT that will read the calibration cache, and the algorithm that its header names."""
 
     version: str = "8.6.1"
@@ -86,7 +66,7 @@ class CacheSection(_Section):
         return str(value) if isinstance(value, float) else value  # YAML reads 8.6 as a number
 
 
-class Job(_Section):
+class Job(Section):
     """Everything that one run does; paths are relative to the job's file.
 
     Attributes
@@ -121,6 +101,8 @@ class Job(_Section):
         Memory for exposed activations, such as 512MiB.
     tensorrt_grid
         Batch of TensorRT's own histogram, for the tensorrt-… methods.
+    qat
+        The PyTorch module behind the model, and how to train it where PTQ loses more than `max_drop`.
     """
 
     model: Path
@@ -139,8 +121,16 @@ class Job(_Section):
     max_drop: float | None = Field(None, ge=0, allow_inf_nan=False)
     budget: Annotated[int, BeforeValidator(_size)] = DEFAULT_BUDGET
     tensorrt_grid: int | None = Field(None, ge=1)
+    qat: TrainingSection | None = None
     _sources: dict[str, DataSource] = PrivateAttr(default_factory=dict)
     _name: str = PrivateAttr("")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _exported(cls, fields: Any) -> Any:
+        """Take the model that training exports where none is named."""
+        trains = isinstance(fields, dict) and fields.get("qat") and isinstance(fields.get("output"), str)
+        return {"model": f"{fields['output']}/{EXPORTED}", **fields} if trains else fields
 
     @validated("model", "output", mode="before")
     @classmethod
@@ -171,6 +161,9 @@ class Job(_Section):
         if objection is not None:
             raise ValueError(objection)
         self._name = _file(info).stem
+        if self.qat is not None:
+            self._sources["train"] = _sentence(self._source, self.qat.train, _folder(info))
+            self.qat.place(_folder(info))
         for name in ("calibration", "tuning", "evaluation"):
             entry = getattr(self.data, name)
             if entry is not None:
@@ -192,6 +185,8 @@ class Job(_Section):
             yield "the tensorrt-… methods need `tensorrt_grid`, the batch that TensorRT's histogram depends on"
         if self.max_drop is not None and self.data.evaluation is None:
             yield "`max_drop` needs `data.evaluation`, the set on which the drop is measured"
+        if self.qat is not None and self.max_drop is None:
+            yield "`qat` needs `max_drop`, the points that may be lost before a network is trained"
         if self.ort and self.target == "ort":
             yield "`ort: true` builds a second model for ONNX Runtime, but `target` is ort already"
 
@@ -207,7 +202,7 @@ class Job(_Section):
 
     @property
     def sources(self) -> Mapping[str, DataSource]:
-        """The declared sets by name: calibration, and tuning and evaluation if there are any."""
+        """The declared sets by name: calibration, and tuning, evaluation and train if there are any."""
         return self._sources
 
     def _source(self, entry: DataSection, folder: Path) -> DataSource:

@@ -16,12 +16,13 @@ from quantlab.jobs.calibrating import Calibrating, calibrate_scales, choose_scal
 from quantlab.jobs.collecting import Collecting, collect_histograms, fitting, of_set
 from quantlab.jobs.comparing import Comparing, compare_models, read_comparison
 from quantlab.jobs.data_source import open_data
-from quantlab.jobs.job import BEST, Job, slug
+from quantlab.jobs.job import BEST, EXPORTED, Job, slug
 from quantlab.jobs.manifest import Recipe, file_digest, remove
 from quantlab.jobs.quantizing import Quantizing, quantize_model, read_scales
 from quantlab.jobs.reporting import report_run
 from quantlab.jobs.run_result import Listener, RunResult
 from quantlab.jobs.step import Made, Progress, Remake, carry_out
+from quantlab.jobs.training import export_model
 from quantlab.jobs.tuning import Tuning, logit_sqnr_db, score_method
 from quantlab.report.run_folder import NOTES, RunNotes, write_notes
 from quantlab.versions import versions
@@ -47,6 +48,8 @@ def run_job(job: Job, *, listener: Listener, force: bool = False) -> RunResult:
     QuantlabError
         What the steps raise; all that was finished by then stays and is not done again by the next run.
     """
+    if job.model == job.output / EXPORTED:
+        export_model(job, force=force)
     return _Run(job, listener, "changed" if force else "never").carried_out()
 
 

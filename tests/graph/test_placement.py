@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -28,13 +29,13 @@ def test_all_inputs_of_weighted_operators_are_quantized_and_their_outputs_as_suc
     assert got.tensors == ("x", "r")
 
 
-@pytest.mark.parametrize(("channels", "pair"), [(3, True), (4, True), (5, False)])
-def test_a_convolution_over_an_image_writes_integers_before_a_leaky_relu(channels: int, pair: bool) -> None:
-    text = f"g (float[N,{channels},8,8] x) => (float[N,6,4,4] y) {{ a = Conv(x, w) \n r = LeakyRelu(a) \n y = Conv(r, v) }}"
-    got = placed(net(text, w=(4, channels, 3, 3), v=(6, 4, 3, 3)))
-    assert uses(got) == {"x": ["Conv0:0"], **({"a": ["LeakyRelu1:0"]} if pair else {}), "r": ["Conv2:0"]}
+@pytest.mark.parametrize(("leak", "constants"), [("LeakyRelu(a)", {}), ("PRelu(a, slope)", {"slope": (1,)})])
+def test_a_convolution_writes_integers_before_a_leaky_relu(leak: str, constants: dict[str, Any]) -> None:
+    text = f"g (float[N,3,8,8] x) => (float[N,6,4,4] y) {{ a = Conv(x, w) \n r = {leak} \n y = Conv(r, v) }}"
+    got = placed(net(text, w=(4, 3, 3, 3), v=(6, 4, 3, 3), **constants))
+    assert uses(got) == {"x": ["Conv0:0"], "a": [f"{leak.partition('(')[0]}1:0"], "r": ["Conv2:0"]}
     assert got.tensors == ("x", "r")
-    assert shares(got) == ({"a": "r"} if pair else {})
+    assert shares(got) == {"a": "r"}
 
 
 def test_a_matmul_of_two_activations_has_both_quantized() -> None:

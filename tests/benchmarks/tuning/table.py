@@ -21,6 +21,7 @@ COLUMNS = ("subject", "network", "lost, points [95 %]", "same as FP32", "SQNR dB
 
 README = {
     "lite0": ("EfficientNet-Lite0, same class", "same as FP32"),
+    "lite1": ("EfficientNet-Lite1, same class", "same as FP32"),
     "fashion": ("the network that ships, same class", "same as FP32"),
     "digits10": ("digits, channels spread by 10, same class", "same as FP32"),
     "digits30": ("digits, channels spread by 30, same class", "same as FP32"),
