@@ -74,7 +74,9 @@ def _level(main: MetricScore) -> str:
 
 
 def _ran(score: Score) -> str:
-    return f"{'simulated' if simulated(score.backend) else 'run'} in {score.backend}"
+    if simulated(score.backend):
+        return f"simulated in {score.backend.replace(' simulating', '')}"
+    return f"run in {score.backend}"
 
 
 def _unjudged(score: Score, max_drop: float | None, *, random: bool) -> str:
