@@ -18,6 +18,11 @@ EXIT_CODES = {
 }
 
 
+def exit_code(standing: str) -> int:
+    """Return what a target's standing means for a process."""
+    return {"misses": 1, "undecided": INCONCLUSIVE}.get(standing, 0)
+
+
 def described(text: str, *, examples: Sequence[str], exits: Sequence[int] = (0, 2, 4, 5, 6)) -> str:
     """Return the help text; a backspace before a paragraph keeps its lines apart."""
     listed = "\n".join(f"  {line}" for line in examples)

@@ -11,7 +11,7 @@ import typer
 
 from quantlab.cli import options
 from quantlab.cli.console import Output, stderr
-from quantlab.cli.help_text import INCONCLUSIVE, described
+from quantlab.cli.help_text import described, exit_code
 
 if TYPE_CHECKING:
     from quantlab.cli.searching import Lines
@@ -62,7 +62,7 @@ def _qat(
     result = train(out, read_job(job, changes or []), force=force)
     show(out, result)
     out.result(fields(result))
-    if code := exit_code(result):
+    if code := exit_code(result.best.standing):
         raise typer.Exit(code)
 
 
@@ -77,11 +77,6 @@ def train(out: Output, job: Job, *, force: bool) -> TrainingResult:
     hooks = Hooks(lines.trial, lines.watch, steps.learnt)
     with lines, redirect_stdout(sys.stderr) if out.as_json else nullcontext():  # for what the user's module prints
         return train_job(job, listener=steps, hooks=hooks, force=force)
-
-
-def exit_code(result: TrainingResult) -> int:
-    """Return what the target's standing means for a process."""
-    return {"misses": 1, "undecided": INCONCLUSIVE}.get(result.best.standing, 0)
 
 
 def show(out: Output, result: TrainingResult) -> None:

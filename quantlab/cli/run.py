@@ -10,8 +10,8 @@ from typing_extensions import Self
 
 from quantlab.cli import options
 from quantlab.cli.console import Output, stderr
-from quantlab.cli.help_text import described
-from quantlab.cli.qat import exit_code, fields, show, train
+from quantlab.cli.help_text import described, exit_code
+from quantlab.cli.qat import fields, show, train
 
 if TYPE_CHECKING:
     from quantlab.jobs.run_result import RunResult
@@ -59,7 +59,7 @@ def _run(
     _show(out, result)
     trained = _trained(out, result, force=force)
     out.result(_fields(result) | ({"qat": fields(trained)} if trained else {}))
-    code = int(result.too_much is not None) if trained is None else exit_code(trained)
+    code = int(result.too_much is not None) if trained is None else exit_code(trained.best.standing)
     if code:
         raise typer.Exit(code)
 

@@ -10,7 +10,7 @@ import typer
 
 from quantlab.cli import options
 from quantlab.cli.console import Output
-from quantlab.cli.help_text import INCONCLUSIVE, described
+from quantlab.cli.help_text import described, exit_code
 
 _HELP = described(
     "Search for an INT8 form of a network that loses no more than a target allows: thresholds, weights, equalization, bias "
@@ -89,7 +89,7 @@ def _tune(
     quiet: options.Quiet = False,
 ) -> None:
     from quantlab.cli.searching import Lines
-    from quantlab.jobs.searching import Searching, beside, search
+    from quantlab.jobs.tuning import Searching, beside, search
     from quantlab.tuning.target import Target
     from quantlab.tuning.tune import RUNGS
 
@@ -122,8 +122,7 @@ def _tune(
     for path in found.paths:
         out.say(f"{path} written.")
     out.result({"files": {path.name: path for path in found.paths}, "notes": found.notes, **found.tuned.to_json()})
-    code = {"misses": 1, "undecided": INCONCLUSIVE}.get(found.tuned.standing, 0)
-    if code:
+    if code := exit_code(found.tuned.standing):
         raise typer.Exit(code)
 
 

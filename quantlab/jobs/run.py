@@ -21,9 +21,9 @@ from quantlab.jobs.manifest import Recipe, file_digest, remove
 from quantlab.jobs.quantizing import Quantizing, quantize_model, read_scales
 from quantlab.jobs.reporting import report_run
 from quantlab.jobs.run_result import Listener, RunResult
+from quantlab.jobs.scoring import Scoring, logit_sqnr_db, score_method
 from quantlab.jobs.step import Made, Progress, Remake, carry_out
 from quantlab.jobs.training import export_model
-from quantlab.jobs.tuning import Tuning, logit_sqnr_db, score_method
 from quantlab.report.run_folder import NOTES, RunNotes, write_notes
 from quantlab.versions import versions
 
@@ -162,7 +162,7 @@ class _Run:
 
     def _tune(self, progress: Progress) -> str:
         for method in self.job.methods:
-            what = Tuning(
+            what = Scoring(
                 self.model, self._scales(method), self.job.sources["tuning"], self._tuned(method), self.options
             )
             self._keep(score_method(what, self.data["tuning"], remake=self.remake, progress=progress))

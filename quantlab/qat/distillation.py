@@ -112,7 +112,7 @@ def divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
         )
     own = functional.log_softmax(student.float() / temperature, 1)
     aim = functional.log_softmax(teacher.float() / temperature, 1)
-    each = (aim.exp() * (aim - own)).sum(1)
+    each = functional.kl_div(own, aim, reduction="none", log_target=True).sum(1)
     return each.mean() * temperature**2
 
 

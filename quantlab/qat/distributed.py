@@ -26,7 +26,7 @@ def synchronise(module: nn.Module) -> None:
     quantizers = [part for part in module.modules() if isinstance(part, FakeQuantize)]
     scales = [quantizer.scale.detach() for quantizer in quantizers]
     count = sum(len(scale) for scale in scales)
-    device = _device(module)
+    device = device_of(module)
     counts = torch.tensor([count, -count], device=device)
     ranks.all_reduce(counts, ranks.ReduceOp.MAX)
     if int(counts[0]) != -int(counts[1]):
@@ -65,7 +65,7 @@ def first_says(value: float, module: nn.Module) -> float:
     """Return the value that rank 0 has, so that all ranks decide alike."""
     if world_size() == 1:
         return value
-    told = torch.tensor([value], dtype=torch.float64, device=_device(module))
+    told = torch.tensor([value], dtype=torch.float64, device=device_of(module))
     ranks.broadcast(told, 0)
     return float(told)
 
@@ -76,6 +76,7 @@ def wait() -> None:
         ranks.barrier()
 
 
-def _device(module: nn.Module) -> torch.device:
+def device_of(module: nn.Module) -> torch.device:
+    """Return where a module's first parameter is; the CPU where it has none."""
     found: Tensor | None = next(module.parameters(), None)
     return torch.device("cpu") if found is None else found.device

@@ -70,7 +70,7 @@ def arguments_of(module: nn.Module, example: Example, names: Sequence[str] = ())
     Raises
     ------
     UsageError
-        For an example of another kind, an empty one, or as many names as there are no tensors.
+        For an example of another kind, an empty one, or another number of names than of tensors.
     """
     named = dict(example) if isinstance(example, Mapping) else {}
     positional: tuple[Any, ...] = ()

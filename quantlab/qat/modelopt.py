@@ -66,8 +66,7 @@ def to_modelopt(
 
 
 def _set(quantizer: Any, amax: Amax, device: torch.device) -> None:
-    longer = [axis for axis, size in enumerate(amax.value.shape) if size > 1]
-    quantizer.num_bits, quantizer.unsigned, quantizer.axis = 8, False, longer[0] if longer else None
+    quantizer.num_bits, quantizer.unsigned, quantizer.axis = 8, False, amax.axis
     quantizer.amax = amax.value.to(device)
     quantizer.enable()
 

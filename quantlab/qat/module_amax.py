@@ -18,10 +18,12 @@ from quantlab.qat.quantizer_rows import module_scales
 from quantlab.qat.tracing import WEIGHTED
 from quantlab.qat.weight_factors import ModuleWeight
 
-_POOLINGS = (
+QUANTIZED: tuple[type[nn.Module], ...] = (
+    *WEIGHTED,
     *(nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d),
     *(nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d),
 )
+"""The classes that get quantizers: those of `WEIGHTED` of the input and of the weight, poolings of the input."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +47,15 @@ class Amax:
     value: Tensor
     exact: Tensor
 
+    @property
+    def axis(self) -> int | None:
+        """The channels' axis of `value`; None for one scale."""
+        return next((axis for axis, size in enumerate(self.value.shape) if size > 1), None)
+
 
 def quantizable(network: nn.Module) -> tuple[str, ...]:
-    """Return the paths of the modules to which these libraries give quantizers, subclasses among them.
-
-    Those of `WEIGHTED` get one of the input and one of the weight, poolings one of the input.
-    """
-    return tuple(path for path, part in network.named_modules() if isinstance(part, (*WEIGHTED, *_POOLINGS)))
+    """Return the paths of the modules to which these libraries give quantizers: `QUANTIZED`, subclasses among them."""
+    return tuple(path for path, part in network.named_modules() if isinstance(part, QUANTIZED))
 
 
 def module_amaxes(

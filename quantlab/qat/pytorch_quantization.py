@@ -15,16 +15,12 @@ from quantlab.calibration.scale_table import ScaleTable
 from quantlab.errors import MachineError
 from quantlab.qat.bridges import Bridged, read_network
 from quantlab.qat.export_example import Example
-from quantlab.qat.module_amax import Amax, module_amaxes, quantizable
+from quantlab.qat.module_amax import QUANTIZED, Amax, module_amaxes, quantizable
 from quantlab.qat.module_tensors import find_module_tensors
 from quantlab.qat.onnx_export import ExportOptions
 from quantlab.qat.quantizer_rows import ReadQuantizers
 
 _LIBRARY = "pytorch-quantization"
-_QUANTIZED = (
-    *("Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d", "Linear"),
-    *("AvgPool1d", "AvgPool2d", "AvgPool3d", "AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AdaptiveAvgPool3d"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +58,11 @@ def to_pytorch_quantization(
     names = []
     for path, several in by_module.items():
         part = module.get_submodule(path)
-        name = next((n for n in _QUANTIZED if _computes_as(part, getattr(nn, n))), None)
-        if name is None:
+        plain = next((kind for kind in QUANTIZED if _computes_as(part, kind)), None)
+        if plain is None:
             unmatched[path] = f"{_LIBRARY} has no class that computes as {type(part).__name__} does"
             continue
-        replaced = _replaced(part, several, library, name)
+        replaced = _replaced(part, several, library, plain.__name__)
         if path:
             parent, _, last = path.rpartition(".")
             module.get_submodule(parent)._modules[last] = replaced
@@ -123,14 +119,9 @@ def _replaced(part: nn.Module, amaxes: list[Amax], library: _Library, name: str)
     for key, value in vars(part).items():
         vars(replaced)[key] = copy.copy(value) if key in {"_parameters", "_buffers", "_modules"} else value
     for amax in amaxes:
-        descriptor = library.tensor_quant.QuantDescriptor(num_bits=8, amax=amax.value.cpu().numpy(), axis=_axis(amax))
+        descriptor = library.tensor_quant.QuantDescriptor(num_bits=8, amax=amax.value.cpu().numpy(), axis=amax.axis)
         quantizer = library.nn.TensorQuantizer(descriptor)
         like = next(iter(part.parameters()), amax.value)
         setattr(replaced, f"_{amax.kind}_quantizer", quantizer.to(like.device))
     vars(replaced)["_fake_quant"] = True
     return replaced
-
-
-def _axis(amax: Amax) -> int | None:
-    longer = [axis for axis, size in enumerate(amax.value.shape) if size > 1]
-    return longer[0] if longer else None

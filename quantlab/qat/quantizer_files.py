@@ -224,14 +224,23 @@ def _array(name: str, value: Tensor | None) -> F32:
 
 def _learned(buffers: Mapping[str, Tensor]) -> Tensor | None:
     """Return the amax of a quantizer that learns where it clips; that is the one which counts there."""
-    low, high = buffers.get("clip.clip_value_min"), buffers.get("clip.clip_value_max")
-    if low is None or high is None:
+    low, high = _clips(buffers)
+    if low is None or high is None or low.shape != high.shape:
         return None
     return torch.maximum(-low.detach(), high.detach())
 
 
+def _clips(buffers: Mapping[str, Tensor]) -> tuple[Tensor | None, Tensor | None]:
+    """Return the ends of a range that was learned, each where it is of float numbers."""
+    low, high = (buffers.get(f"clip.clip_value_{end}") for end in ("min", "max"))
+    return (
+        low if low is not None and low.is_floating_point() else None,
+        high if high is not None and high.is_floating_point() else None,
+    )
+
+
 def _refusal(buffers: Mapping[str, Tensor], known: Mapping[str, Any]) -> str | None:
-    low, high = buffers.get("clip.clip_value_min"), buffers.get("clip.clip_value_max")
+    low, high = _clips(buffers)
     if low is not None and high is not None and not torch.equal(-low, high):
         return "it learned a range that is not symmetric about 0, and integers about 0 clip elsewhere"
     if "_pre_quant_scale" in buffers:
@@ -245,7 +254,11 @@ def _refusal(buffers: Mapping[str, Tensor], known: Mapping[str, Any]) -> str | N
         return "it has a scale a block, for which there is no INT8 kernel"
     if known.get("_disabled") is True:
         return "it is switched off"
-    return None if "_amax" in buffers or low is not None else "it has no amax: it was never calibrated"
+    return (
+        None
+        if "_amax" in buffers or (low is not None and high is not None)
+        else "it has no amax: it was never calibrated"
+    )
 
 
 def _exact(metadata: object) -> F32 | None:

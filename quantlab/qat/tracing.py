@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, Literal
 
 import torch
@@ -117,10 +118,10 @@ def edges(node: fx.Node) -> Iterator[tuple[Edge, fx.Node]]:
 
 def set_edges(node: fx.Node, values: Mapping[int, fx.Node]) -> None:
     """Let a node read other values at some of its edges."""
-    count = iter(range(1_000_000))
+    numbers = count()
 
     def replaced(read: fx.Node) -> fx.Node:
-        return values.get(next(count), read)
+        return values.get(next(numbers), read)
 
     args, kwargs = fx.node.map_arg((node.args, node.kwargs), replaced)
     node.args, node.kwargs = args, kwargs

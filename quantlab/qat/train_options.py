@@ -90,7 +90,8 @@ class TrainOptions:
     patience
         Training ends when so many evaluations in a row brought nothing better.
     evaluate_every
-        Steps between evaluations; None: at the end of each epoch.
+        Steps between evaluations; None: at the end of each epoch, or of the training alone where `steps` is given and a
+        stream does not tell its length.
     keep
         best: the weights with the highest metric, where there is one; last: the final ones.
     freeze_batch_norm_at

@@ -6,8 +6,9 @@ import copy
 import math
 import time
 from collections.abc import Callable
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,7 +19,8 @@ from quantlab.qat.averaging import Average
 from quantlab.qat.callbacks import Callback, Progress
 from quantlab.qat.checkpoint import read_checkpoint, write_checkpoint
 from quantlab.qat.distillation import Objective
-from quantlab.qat.distributed import first_says, rank, replicated, wait, world_size
+from quantlab.qat.distributed import device_of, first_says, rank, replicated, wait, world_size
+from quantlab.qat.onnx_tracing import evaluating
 from quantlab.qat.optimizers import optimizer_of, set_rates, share_of_peak
 from quantlab.qat.train_options import TrainOptions
 from quantlab.qat.trained import Ending, Moment, Trained
@@ -116,11 +118,11 @@ class Training:
 
     def _remaining(self) -> Iterator[Samples]:
         """Yield the batches from where the training stands; each draws from torch's generator as its step says."""
-        course, device = self._course, _device(self._module)
+        course, device = self._course, device_of(self._module)
         while True:
             batches, skipped = self._feed.epoch(course.epoch), course.in_epoch
             first = course.step - skipped
-            for number in range(1 << 62):
+            for number in count():
                 torch.manual_seed(mixed(self._options.seed, f"step of rank {rank()}", first + number))
                 samples = next(batches, None)
                 if samples is None:
@@ -154,7 +156,7 @@ class Training:
     def _precision(self) -> Any:
         if self._options.precision == "float32":
             return nullcontext()
-        return torch.autocast(_device(self._module).type, torch.bfloat16)
+        return torch.autocast(device_of(self._module).type, torch.bfloat16)
 
     def _diverged(self, samples: Samples, loss: float) -> QuantlabError:
         where = f"step {self._course.step + 1} of {self._steps}"
@@ -185,7 +187,7 @@ class Training:
             self._course.ending = self._course.ending or "callback"
 
     def _measured(self, evaluate: Callable[[nn.Module], float]) -> float:
-        with _evaluating(self._module), self._averaged():
+        with evaluating(self._module), torch.no_grad(), self._averaged():
             value = first_says(float(evaluate(self._module)), self._module)
             if self._options.keep == "best" and _better(value, self._course.best):
                 self._best = copy.deepcopy(self._module.state_dict())
@@ -265,22 +267,5 @@ class Training:
         self._best, self._resumed = state["best"], self._course.step
 
 
-@contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    """Put the module into evaluation mode for a while; each part gets its own mode back, as some may be frozen."""
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for part, mode in modes:
-            part.training = mode
-
-
 def _better(value: float, best: float | None) -> bool:
     return not math.isnan(value) and (best is None or value > best)
-
-
-def _device(module: nn.Module) -> torch.device:
-    return next(module.parameters()).device

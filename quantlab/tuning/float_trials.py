@@ -13,7 +13,12 @@ from typing import TypeAlias
 from quantlab import engines
 from quantlab.errors import InputError
 from quantlab.graph.model import Model
-from quantlab.graph.multiply_accumulates import integer_nodes, multiply_accumulates
+from quantlab.graph.multiply_accumulates import (
+    MultiplyAccumulates,
+    int8_coverage,
+    integer_nodes,
+    multiply_accumulates,
+)
 from quantlab.graph.normalise import normalise
 from quantlab.graph.view import Graph
 from quantlab.tuning.candidate import Candidate
@@ -92,15 +97,14 @@ class FloatTrials:
         return tuple(node.name for node in Graph(self.model.proto).nodes if node.name in integer)
 
     @cached_property
-    def macs(self) -> Mapping[str, int]:
+    def macs(self) -> MultiplyAccumulates:
         """Multiply-accumulates of every weighted operator whose number is known, for a batch of 1."""
         first = next(iter(self.scorer.data))
-        return multiply_accumulates(self.model, {name: values.shape for name, values in first.items()}).by_node
+        return multiply_accumulates(self.model, {name: values.shape for name, values in first.items()})
 
     def share(self, names: Collection[str]) -> float:
         """Return the share, 0 … 1, of the network's known multiply-accumulates that these operators do."""
-        total = sum(self.macs.values())
-        return sum(self.macs.get(name, 0) for name in names) / total if total else 0.0
+        return int8_coverage(self.macs, names)
 
     def coverage(self, floats: Collection[str]) -> float:
         """Return the share, 0 … 1, that runs on integers when these operators stay float."""

@@ -61,6 +61,7 @@ class Ladder:
         self._named = ""
         self.journal, self.trials = journal, list[Trial]()
         self.methods = Methods(None)
+        self.smoothed = False
         self._kept = list[tuple[Score, ...]]()
         self.sensitivity: Sensitivity | None = None
         self.mixed: MixedPrecision | None = None
@@ -142,10 +143,6 @@ class Ladder:
         )  # fmt: skip
         self._record(trial, candidate if kept else None)
         return kept
-
-    def look(self, rung: str, label: str, change: str, make: Callable[[], Candidate]) -> Score | None:
-        """Measure a candidate on the ranking samples alone; None if it cannot be made."""
-        return self.rank(rung, label, change, make).score
 
     def rank(
         self,

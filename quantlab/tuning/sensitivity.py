@@ -246,7 +246,7 @@ def _row(
     trials: FloatTrials, name: str, nodes: tuple[str, ...], scored: tuple[FloatTrial, FloatTrial, FloatTrial]
 ) -> SensitivityRow:
     full, alone, without = (trial.score for trial in scored)
-    known = [trials.macs.get(node) for node in nodes]
+    known = [trials.macs.by_node.get(node) for node in nodes]
     row = SensitivityRow(
         name,
         nodes,

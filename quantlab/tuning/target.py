@@ -13,10 +13,9 @@ from quantlab.tuning.score import Score
 _NO_CLASSES = "No output of the network can be told to hold class scores [samples, classes]"
 _INSTEAD = "give a least SQNR, or a fidelity function and the least mean of it, or metrics"
 
-_FAR_DB, _FAR_ERRORS = (
-    1.0,
-    2.0,
-)  # how much less SQNR, and how many standard errors of the fidelity, no further samples make up for
+# How much less SQNR, and how many standard errors of the fidelity, no further samples make up for.
+_FAR_DB = 1.0
+_FAR_ERRORS = 2.0
 
 Standing: TypeAlias = Literal["holds", "likely", "undecided", "misses"]
 """«undecided» is a last word alone: what held on the samples that chose may be missed by chance on others."""

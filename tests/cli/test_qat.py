@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,7 @@ from tests.cli.workplace import done, quantlab, quantlab_process, refused
 
 torch = pytest.importorskip("torch", reason="needs PyTorch: pip install 'quantlab[qat]'")
 
-from tests.jobs.training_place import furnish  # noqa: E402
+from tests.jobs.training_place import furnish, one_thread  # noqa: E402, F401 - a fixture of every test here
 
 WITHOUT_TORCH = """
 import sys
@@ -30,14 +29,6 @@ class Blocked:
             raise ModuleNotFoundError(f"No module named '{name}'", name=name)
 sys.meta_path.insert(0, Blocked())
 """
-
-
-@pytest.fixture(autouse=True)
-def _few_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from quantlab.tuning.trial import Trial
 
 torch = pytest.importorskip("torch", reason="needs PyTorch: pip install 'quantlab[qat]'")
 
-from tests.jobs.training_place import furnish  # noqa: E402
+from tests.jobs.training_place import furnish, one_thread  # noqa: E402, F401 - a fixture of every test here
 
 FILES = {
     "float.onnx", "histograms.h5", "scales.json", "ptq.qdq.onnx", "compare.ptq.json", "qat.qdq.onnx", "qat.float.onnx",
@@ -49,14 +49,6 @@ class Heard:
     @property
     def hooks(self) -> Hooks:
         return Hooks(trial=self.trials.append, learnt=lambda at: self.steps.append(at.step))
-
-
-@pytest.fixture(autouse=True)
-def _few_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

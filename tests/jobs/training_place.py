@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+import pytest
 import torch
 
 PREPROCESS = "{color: GRAY, scale: 1/255, mean: 0.5, std: 0.25}"
@@ -58,6 +60,15 @@ qat:
 """
 SPREAD = 1_000_000
 """Largest over smallest channel of the activations that one scale has to cover."""
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Let torch compute in one thread in the modules that import this."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def furnish(folder: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from quantlab.calibration.scale_table import ScaleTable
+from quantlab.qat.quantizer_rows import ReadQuantizers
+from quantlab.qat.state_dicts import read_quantizers
 from tests.qat.quantizer_networks import chain, images
 
 FOLDER = Path(__file__).parent.parent / "golden" / "qat"
@@ -63,6 +66,25 @@ def state_of(path: Path = PYTORCH_QUANTIZATION) -> dict[str, Any]:
     """Return the state_dict of a golden checkpoint, free to be changed."""
     content: dict[str, Any] = torch.load(path, weights_only=True)
     return dict(content["state_dict"])
+
+
+def check_golden(network: nn.Module, path: Path) -> None:
+    """Assert that a golden checkpoint is what the library makes today."""
+    made, kept = checkpoint(network), torch.load(path, weights_only=True)
+    assert made["state_dict"].keys() == kept["state_dict"].keys()
+    for name, value in made["state_dict"].items():
+        torch.testing.assert_close(value, kept["state_dict"][name])
+    torch.testing.assert_close(made["output"], kept["output"])
+
+
+def check_reading(network: nn.Module, read: Callable[[nn.Module, Tensor], ReadQuantizers], path: Path) -> None:
+    """Assert that reading a quantized network gives what its checkpoint does, and leaves the network as it was."""
+    before = copy.deepcopy(network.state_dict())
+    found, kept = read(network, images()), read_quantizers(path, chain(), images())
+    assert same_rows(found.table, kept.table)
+    assert found.model == kept.model
+    assert not found.unmatched
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
 def same_rows(one: ScaleTable, two: ScaleTable) -> bool:

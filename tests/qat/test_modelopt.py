@@ -1,4 +1,3 @@
-import copy
 from typing import Any
 
 import numpy as np
@@ -14,8 +13,7 @@ torch = pytest.importorskip("torch", reason="needs PyTorch: pip install 'quantla
 from torch import Tensor, nn  # noqa: E402 - after torch is known to be there
 
 from quantlab.qat.modelopt import from_modelopt, to_modelopt  # noqa: E402
-from quantlab.qat.state_dicts import read_quantizers  # noqa: E402
-from tests.qat.quantizer_goldens import MODELOPT, checkpoint, with_modelopt  # noqa: E402
+from tests.qat.quantizer_goldens import MODELOPT, check_golden, check_reading, with_modelopt  # noqa: E402
 from tests.qat.quantizer_networks import chain, images, tokens  # noqa: E402
 
 MOVED = {"/pool/MaxPool_output_0", "/Flatten_output_0"}  # they have the scale of the tensor whose values they hold
@@ -56,25 +54,12 @@ def test_without_modelopt_the_extra_is_named() -> None:
 
 @needed
 def test_the_golden_checkpoint_is_what_modelopt_makes_today() -> None:
-    made, kept = checkpoint(with_modelopt()), torch.load(MODELOPT, weights_only=True)
-    assert made["state_dict"].keys() == kept["state_dict"].keys()
-    for name, value in made["state_dict"].items():
-        torch.testing.assert_close(value, kept["state_dict"][name])
-    torch.testing.assert_close(made["output"], kept["output"])
+    check_golden(with_modelopt(), MODELOPT)
 
 
 @needed
 def test_a_quantized_network_says_what_its_checkpoint_says() -> None:
-    network = with_modelopt()
-    before = copy.deepcopy(network.state_dict())
-    found = from_modelopt(network, images())
-    read = read_quantizers(MODELOPT, chain(), images())
-    assert [(r.tensor, r.scale, r.axis) for r in found.table.rows] == [
-        (r.tensor, r.scale, r.axis) for r in read.table.rows
-    ]
-    assert found.model == read.model
-    assert not found.unmatched
-    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    check_reading(with_modelopt(), from_modelopt, MODELOPT)
 
 
 @needed

@@ -1,4 +1,3 @@
-import copy
 import io
 from importlib import import_module
 from typing import Any
@@ -16,8 +15,8 @@ torch = pytest.importorskip("torch", reason="needs PyTorch: pip install 'quantla
 from torch import nn  # noqa: E402 - after torch is known to be there
 
 from quantlab.qat.pytorch_quantization import from_pytorch_quantization, to_pytorch_quantization  # noqa: E402
-from quantlab.qat.state_dicts import quantizer_state, read_quantizers  # noqa: E402
-from tests.qat.quantizer_goldens import PYTORCH_QUANTIZATION, checkpoint, with_pytorch_quantization  # noqa: E402
+from quantlab.qat.state_dicts import quantizer_state  # noqa: E402
+from tests.qat.quantizer_goldens import PYTORCH_QUANTIZATION, check_golden, check_reading, with_pytorch_quantization  # noqa: E402
 from tests.qat.quantizer_networks import chain, images, tokens  # noqa: E402
 
 
@@ -47,25 +46,12 @@ def test_without_the_library_it_is_said_how_to_get_it() -> None:
 
 @needed
 def test_the_golden_checkpoint_is_what_the_library_makes_today() -> None:
-    made, kept = checkpoint(with_pytorch_quantization()), torch.load(PYTORCH_QUANTIZATION, weights_only=True)
-    assert made["state_dict"].keys() == kept["state_dict"].keys()
-    for name, value in made["state_dict"].items():
-        torch.testing.assert_close(value, kept["state_dict"][name])
-    torch.testing.assert_close(made["output"], kept["output"])
+    check_golden(with_pytorch_quantization(), PYTORCH_QUANTIZATION)
 
 
 @needed
 def test_a_quantized_network_says_what_its_checkpoint_says() -> None:
-    network = with_pytorch_quantization()
-    before = copy.deepcopy(network.state_dict())
-    found = from_pytorch_quantization(network, images())
-    read = read_quantizers(PYTORCH_QUANTIZATION, chain(), images())
-    assert [(r.tensor, r.scale, r.axis) for r in found.table.rows] == [
-        (r.tensor, r.scale, r.axis) for r in read.table.rows
-    ]
-    assert found.model == read.model
-    assert not found.unmatched
-    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    check_reading(with_pytorch_quantization(), from_pytorch_quantization, PYTORCH_QUANTIZATION)
 
 
 @needed

@@ -95,7 +95,7 @@ def fails(error: Exception) -> Callable[[], Candidate]:
 def test_what_a_network_does_not_allow_is_noted_and_the_search_goes_on(ladder: Ladder) -> None:
     ladder.attempt("r", "start", "", lambda: ladder.best)
     assert not ladder.attempt("r", "not", "a change", fails(InputError("This net is odd.")))
-    assert ladder.look("r", "nor ranked", "", fails(InputError("Nor this."))) is None
+    assert ladder.rank("r", "nor ranked", "", fails(InputError("Nor this."))).score is None
     assert [(trial.note, trial.score is None, trial.kept) for trial in ladder.trials[1:]] == [
         ("This net is odd.", True, False),
         ("Nor this.", True, False),
@@ -151,7 +151,7 @@ def test_what_misses_by_far_on_some_samples_is_measured_on_all_at_the_end() -> N
 
 @pytest.mark.parametrize("error", [UsageError("u"), StaleError("s"), MachineError("m"), MemoryError("n")])
 def test_other_errors_end_the_search(ladder: Ladder, error: Exception) -> None:
-    for run in (ladder.attempt, ladder.look):
+    for run in (ladder.attempt, ladder.rank):
         with pytest.raises(type(error)):
             run("r", "x", "", fails(error))
     assert ladder.trials == []
@@ -171,9 +171,9 @@ def test_a_rung_that_cannot_be_climbed_is_noted(ladder: Ladder) -> None:
 def test_ranking_runs_on_fewer_samples_and_keeps_nothing(ladder: Ladder) -> None:
     ladder.attempt("r", "bad", "", scaled(ladder, "relu6", 32.0))
     kept = ladder.best
-    score = ladder.look(
+    score = ladder.rank(
         "r", "ranked", "", lambda: replace(kept, table=Methods(MinMax()).table(ladder.ground.histograms))
-    )
+    ).score
     assert score is not None
     assert score.samples == 16
     assert score.mean_sqnr_db > ladder.score.mean_sqnr_db

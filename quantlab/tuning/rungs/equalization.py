@@ -19,7 +19,7 @@ _PEAKS = 64  # calibration samples whose largest magnitudes are balanced
 
 def climb(ladder: Ladder) -> None:
     """Try balancing weights against weights, and activations against weights."""
-    if any(trial.kept and trial.rung == "smoothing" and "inputs scaled" in trial.change for trial in ladder.trials):
+    if ladder.smoothed:
         ladder.skip(RUNG, "smoothing has balanced what reads against what makes already")
         return
     model = normalise(ladder.best.start).model

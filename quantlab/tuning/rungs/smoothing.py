@@ -78,7 +78,7 @@ def climb(ladder: Ladder) -> None:
         race.run_cheaper(Way(race.best.alpha, race.best.method))
     best = race.best
     if best.label and ladder.attempt(RUNG, best.label, race.change(best), partial(race.candidate, best)):
-        ladder.methods = race.methods(best)
+        ladder.methods, ladder.smoothed = race.methods(best), best.alpha is not None
 
 
 def _strength(race: _Race, products: tuple[str, ...]) -> None:
