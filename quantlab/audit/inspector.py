@@ -179,7 +179,7 @@ def _object(text: str) -> dict[str, Any]:
     try:
         value = json.loads(text.removeprefix("\ufeff"), strict=False)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"The engine inspector's report must be JSON: {error}. Give its text, not a path.") from error
+        raise InputError(f"The engine inspector's report must be JSON: {error}.") from error
     if not isinstance(value, Mapping):
         raise InputError("The engine inspector's report must be a JSON object with a list of «Layers».")
     return _folded(value)

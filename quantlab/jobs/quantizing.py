@@ -105,7 +105,7 @@ def read_scales(path: Path, model: Model | None = None) -> ScaleTable:
         return read_scale_table(path)
     if suffix == ".csv":
         return read_scale_table_csv(path)
-    if suffix in (".h5", ".hdf5", ".onnx"):
+    if suffix in (".h5", ".hdf5", ".onnx") and path.exists():
         raise InputError(f"'{path}' holds no scales: give a scale table (.json, .csv) or a calibration cache.")
     if model is None:
         return read_cache(path)

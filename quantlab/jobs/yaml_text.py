@@ -50,6 +50,8 @@ def read_yaml(path: Path) -> Any:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
         raise InputError(f"There is no file '{path}'.") from error
+    except IsADirectoryError as error:
+        raise InputError(f"'{path}' is a folder: give the YAML file.") from error
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"'{path}' cannot be read as text: {error}.") from error
     return parse_yaml(text, f"'{path}'")

@@ -222,7 +222,7 @@ def evaluate_equality(prepared: Prepared, exported: Exported, batches: Iterable[
     largest = magnitude = 0.0
     with evaluating(prepared.module), torch.no_grad():
         for batch in batches:
-            given = arguments_of(prepared.module, batch)
+            given = arguments_of(prepared.module, _as_prepared(batch, prepared.example))
             on_device = [t.to(prepared.device) for t in given.tensors]
             named = dict(zip(given.named, on_device[len(given.positional) :], strict=True))
             found = flat(prepared.module(*on_device[: len(given.positional)], **named))
@@ -241,3 +241,9 @@ def evaluate_equality(prepared: Prepared, exported: Exported, batches: Iterable[
     if not samples:
         raise UsageError("evaluate_equality needs at least one batch; none was given.")
     return Equality(samples, same / rows, largest, magnitude, equal / values)
+
+
+def _as_prepared(batch: Any, example: Any) -> Any:
+    """Return a batch of tensors by name in the example's order, which is that of the model's inputs."""
+    both = isinstance(batch, Mapping) and isinstance(example, Mapping) and batch.keys() == example.keys()
+    return {name: batch[name] for name in example} if both else batch

@@ -1,5 +1,6 @@
 """A user's own module, from the Python file that builds it and the file with its weights."""
 
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from pickle import UnpicklingError  # noqa: TID251 - only the error: weights_only unpickles no objects
@@ -103,10 +104,12 @@ def _state_dict(path: Path) -> Mapping[str, Any]:
             "module."
         )
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():  # of pickles that it refuses anyway
+            warnings.simplefilter("ignore", UserWarning)
+            found = torch.load(path, map_location="cpu", weights_only=True)
     except _UNREADABLE as error:
         raise InputError(
-            f"'{path}' cannot be read as weights alone ({first_sentence(error):.120}): write it with "
+            f"'{path}' cannot be read as weights alone ({type(error).__name__}: {first_sentence(error):.120}): write it with "
             "torch.save(module.state_dict(), …), as objects in a file could run code."
         ) from error
     for key in ("state_dict", "model"):

@@ -112,6 +112,10 @@ def _check(
 ) -> None:
     if (settings.target is not None or settings.patience is not None) and evaluate is None:
         raise UsageError("A target or patience needs `evaluate`, which measures the module.")
+    if evaluate is not None and settings.evaluate_every is None and feed.batches is None:
+        raise UsageError(
+            "The loader does not tell how long an epoch is: say with `evaluate_every` after how many steps to evaluate."
+        )
     if isinstance(feed, Held):
         if feed.samples.labels is None and objective.teacher is None:
             raise InputError(

@@ -11,6 +11,8 @@ from quantlab.graph.view import Graph
 
 torch = pytest.importorskip("torch", reason="needs PyTorch: pip install 'quantlab[qat]'")
 
+from torch import Tensor, nn  # noqa: E402 - after torch is known to be there
+
 from quantlab.qat.export import evaluate_equality, export  # noqa: E402
 from quantlab.qat.normed import NormedLayer  # noqa: E402
 from quantlab.qat.onnx_export import ExportOptions  # noqa: E402
@@ -167,3 +169,24 @@ def test_wrong_use_is_refused() -> None:
     prepared = prepare(module, samples[:2], table)
     with pytest.raises(UsageError, match="at least one batch"):
         evaluate_equality(prepared, export(prepared), [])
+
+
+def test_equality_takes_tensors_by_name_in_any_order() -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = nn.Linear(6, 4), nn.Linear(6, 4)
+
+        def forward(self, a: Tensor, b: Tensor) -> Tensor:
+            return torch.relu(self.one(a)) + 3 * self.two(b)
+
+    torch.manual_seed(0)
+    example = {"a": torch.randn(8, 6), "b": torch.randn(8, 6)}
+    module = Two().eval()
+    model = ql.export(module, example)
+    with ql.engines.ort(model, expose="all") as engine:
+        table = ql.calibrate(ql.collect(engine, [{name: t.numpy() for name, t in example.items()}]), ql.MinMax())
+    options = PrepareOptions(target="tensorrt@8.6", head="int8")
+    prepared = prepare(module, example, table, options=options)
+    turned = {"b": example["b"], "a": example["a"]}
+    assert evaluate_equality(prepared, export(prepared), [turned]).largest < 1e-4

@@ -431,3 +431,9 @@ def test_the_start_of_a_copy_that_does_not_quantize_is_the_float_network() -> No
         if isinstance(part, FakeQuantize):
             part.enabled = False
     assert torch.equal(teacher(x), module(x))
+
+
+def test_evaluation_at_ends_of_epochs_that_nobody_knows_is_refused() -> None:
+    options = TrainOptions(steps=4, shuffle=False)
+    with pytest.raises(UsageError, match="evaluate_every"):
+        train(network(), lambda: iter(samples(8)), options=options, evaluate=lambda _: 0.0)
