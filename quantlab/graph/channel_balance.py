@@ -98,7 +98,9 @@ def peaks_by_class(flow: Flow, wanted: Mapping[str, int], peaks: Mapping[str, F3
     for tensor, axis in wanted.items():
         if tensor not in peaks or (ids := flow.along(tensor, axis)) is None:
             continue
-        np.fmax.at(largest, flow.classes.roots(ids), checked_peaks(tensor, peaks[tensor], ids.size))
+        channels = np.size(peaks[tensor]) if ids.size == 1 else ids.size  # one class may hold all channels
+        found = checked_peaks(tensor, peaks[tensor], channels)
+        np.fmax.at(largest, np.broadcast_to(flow.classes.roots(ids), found.shape), found)
     return largest
 
 
