@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -60,6 +61,21 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     except BaseException:
         _remove(temporary)
         raise
+
+
+def remove_unfinished(path: Path) -> None:
+    """Delete temporary files of `atomic_path(path)`, and of a sidecar «name.ending» of it, that a killed process left.
+
+    Only for whoever holds `path`, so that no other process is writing it.
+    """
+    names = "|".join(re.escape(text[:_LONGEST_STEM]) for text in (path.stem, path.name))
+    pattern = re.compile(rf"\.(?:{names})-[0-9a-f]{{16}}(?:{re.escape(path.suffix)}|\.[a-z0-9]+)")
+    try:
+        found = [entry for entry in path.parent.iterdir() if pattern.fullmatch(entry.name)]
+    except OSError:
+        return  # there is no folder, so nothing in it
+    for entry in found:
+        _remove(entry)
 
 
 def _flush(path: Path) -> None:

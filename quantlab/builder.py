@@ -4,10 +4,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from quantlab.calibration.provenance import Provenance, check_made_for
 from quantlab.calibration.scale_table import Scale, ScaleTable
+from quantlab.calibration.trt_cache import cache_of, render_cache
 from quantlab.calibration.weight_methods import WeightMethod
 from quantlab.engines.opening import refuse_nothing
 from quantlab.errors import UsageError
@@ -19,6 +20,10 @@ from quantlab.graph.placement import Head, place
 from quantlab.graph.qdq import WeightForm, insert_qdq
 from quantlab.graph.target import Target
 from quantlab.graph.view import Graph, operator
+from quantlab.numerics import markup
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = [
     "QuantizeOptions",
@@ -86,6 +91,24 @@ class QuantizedModel:
     provenance: Provenance | None
     target: str
 
+    def frame(self) -> "pd.DataFrame":
+        """Return one line a tensor or operator: «int8 activation», «int8 weight» or «float», and why it stays float."""
+        import pandas as pd
+
+        lines = [(name, "int8 activation", "") for name in self.quantized]
+        lines += [(row.tensor, "int8 weight", "") for row in self.weights]
+        lines += [(name, "float", reason) for name, reason in self.floats.items()]
+        return pd.DataFrame(lines, columns=pd.Index(["name", "state", "reason"]))
+
+    def _repr_html_(self) -> str:
+        counts = {
+            "activations in INT8": len(self.quantized),
+            "weights in INT8": len(self.weights),
+            "float": len(self.floats),
+        }
+        floats = markup.table(("stays float", "because"), self.floats.items(), most=20) if self.floats else ""
+        return markup.card("QuantizedModel", {"target": self.target, **counts}, name=self.model.name, more=floats)
+
 
 def quantize(
     model: str | PathLike[str] | Model | Any, table: ScaleTable, *, options: QuantizeOptions | None = None
@@ -114,6 +137,8 @@ def quantize(
         metadata["keep_float"] = json.dumps(sorted(settings.keep_float))
     if table.provenance is not None:
         metadata["provenance"] = json.dumps(table.provenance.to_json(), sort_keys=True)
+    if table.cache_header is not None and all(row.scheme == "symmetric" and row.axis is None for row in table.rows):
+        metadata["cache"] = render_cache(cache_of(table))  # all of it comes back from the model, what has no Q/DQ too
     result = insert_qdq(
         normalised.model,
         with_kept_names(table, normalised.all_aliases),

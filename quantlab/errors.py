@@ -1,6 +1,12 @@
 """What quantlab raises: sentences for people, each kind with the exit code that the command line returns."""
 
 
+LONGEST = 1500
+"""Characters of a message that are kept: what it quotes may be a stranger's, and as long as a file."""
+
+_END = 400
+
+
 class QuantlabError(Exception):
     """Base of every error that quantlab raises on purpose; its text is one sentence a user can act on.
 
@@ -10,6 +16,9 @@ class QuantlabError(Exception):
     """
 
     exit_code = 1
+
+    def __init__(self, text: str = "") -> None:
+        super().__init__(text if len(text) <= LONGEST else f"{text[: LONGEST - _END]} … {text[-_END:]}")
 
 
 class UsageError(QuantlabError):

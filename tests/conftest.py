@@ -19,8 +19,12 @@ settings.load_profile("quantlab")
 
 ALLOWED_SKIPS = (
     "needs the reference material: set QUANTLAB_REFERENCE to its folder",
+    "needs MLflow: pip install 'quantlab[mlflow]'",
     "needs PyTorch: pip install 'quantlab[qat]'",
+    "needs pycocotools: pip install 'quantlab[detection]'",
+    "needs the models of tests/benchmarks/tuning/README.md: set QUANTLAB_TUNING_MODELS to their folder",
     "needs onnxscript: pip install onnxscript",
+    "needs ipywidgets: pip install 'quantlab[notebooks]'",
     "needs onnxslim: pip install 'quantlab[slim]'",
     "needs ModelOpt: pip install 'quantlab[modelopt]'",
     "needs ModelOpt to be absent",

@@ -49,6 +49,19 @@ def test_tuning_and_diagnosis_work_as_they_stand(project: Path) -> None:
     assert (project / "run" / "diagnosis.json").exists()
 
 
+@pytest.mark.slow
+def test_the_gate_works_as_it_stands(project: Path) -> None:
+    from quantlab.cli.app import app
+
+    shutil.copytree(ROOT / "notebooks" / "regression_in_ci", project / "notebooks" / "regression_in_ci")
+    steps = next(block for block in blocks("sh") if "quantlab regress" in block)
+    for line in steps.strip().replace("$PWD", str(project)).splitlines():
+        done = CliRunner().invoke(app, shlex.split(line)[1:], catch_exceptions=False)
+        assert done.exit_code == 0, f"{line}\n{done.output}"
+    assert (project / "gate.html").stat().st_size > 10_000
+    assert (project / "trend.html").stat().st_size > 5_000
+
+
 @pytest.mark.usefixtures("project")
 def test_the_notebook_cells_work_as_they_stand(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MPLBACKEND", "agg")

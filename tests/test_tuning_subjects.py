@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from quantlab.comparison.tasks import TopK
 from quantlab.data import arrays
 from quantlab.errors import InputError
+from quantlab.metrics.top_k import TopK
 from quantlab.numerics.arrays import F32, AnyArray
 from tests.benchmarks.tuning.boxes import BoxPrecision, SameTopClass, boxes_of
 from tests.benchmarks.tuning.channel_spread import with_channel_spread

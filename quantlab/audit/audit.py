@@ -21,11 +21,11 @@ from quantlab.calibration.scale_table import ScaleTable
 from quantlab.errors import StaleError, UsageError
 from quantlab.graph.finding import Finding
 from quantlab.graph.model import Model, load_model
+from quantlab.numerics.markup import frame_table
 from quantlab.storage.dataclass_json import Form
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.axes import Axes
 
 _LAYERS = (
     "layer", "kind", "role", "precision", "output", "weights", "nodes", "macs", "milliseconds", "share", "tactic",
@@ -138,22 +138,8 @@ class Audit:
         """
         return FORM.read(cls, value)
 
-    def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw one bar: the share of time in each precision, or of layers where there is no profile."""
-        import matplotlib.pyplot as plt
-
-        axes = plt.subplots(figsize=(8, 1.6))[1] if ax is None else ax
-        parts: Mapping[str, float] = self.times or self.counts
-        left, total = 0.0, sum(parts.values()) or 1.0
-        for kind, value in parts.items():
-            axes.barh(0, value / total, left=left, label=kind)
-            left += value / total
-        axes.set(yticks=[], xlim=(0, 1), xlabel="share of time" if self.times else "share of layers")
-        axes.legend(ncols=max(len(parts), 1), loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
-        return axes
-
     def _repr_html_(self) -> str:
-        return f"<p>{html.escape(self.summary())}</p>{self.frame().to_html(escape=True, max_rows=60)}"
+        return f"<p>{html.escape(self.summary())}</p>{frame_table(self.frame(), most=60)}"
 
     def _role(self, role: str) -> list[LayerRow]:
         return [row for row in self.layers if row.role == role]

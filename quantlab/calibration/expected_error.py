@@ -37,8 +37,8 @@ def expected_sqnr_db(histogram: Histogram, params: QuantParams) -> float:
         edges = histogram.edges()
         start = np.maximum(edges[used], _floor(histogram, sign))
         stop = np.minimum(edges[used + 1], _reach(histogram, sign))
-        signal += float(counts[used] @ _mean_square(start, stop))
-        noise += float(counts[used] @ _mean_error(side * start, side * stop, params))
+        signal += float(counts[used] @ mean_square(start, stop))
+        noise += float(counts[used] @ mean_error(side * start, side * stop, params))
     return decibels(signal, noise)
 
 
@@ -64,11 +64,12 @@ def _beyond(histogram: Histogram, sign: int, limit: float) -> float:
     return float(running[-1] - np.interp(max(limit, 0.0), ends, running))
 
 
-def _mean_square(start: F64, stop: F64) -> F64:
+def mean_square(start: F64, stop: F64) -> F64:
+    """Return the mean square of values even between `start` and `stop`."""
     return (start * start + start * stop + stop * stop) / 3
 
 
-def _mean_error(start: F64, stop: F64, params: QuantParams) -> F64:
+def mean_error(start: F64, stop: F64, params: QuantParams) -> F64:
     """Return the mean squared error of values even between `start` and `stop` (either order)."""
     scale = float(params.scale)
     low, high = representable(params)

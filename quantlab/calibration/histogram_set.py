@@ -2,16 +2,23 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from math import nan
+from typing import TYPE_CHECKING, Any
 
 from quantlab.calibration.provenance import DataIdentity, Provenance
 from quantlab.calibration.scale_table import Shape
 from quantlab.errors import InputError, StaleError
 from quantlab.numerics.histogram import Histogram
+from quantlab.numerics.markup import card, frame_table
 from quantlab.numerics.tensorrt_histogram import TensorRTHistogram
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _SIZING = ("resize", "crop")
 """What of a preprocessing says how large a sample becomes."""
+
+_COLUMNS = ("tensor", "shape", "values", "zeros", "low", "high", "amax", "nonfinite", "derived_from")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +51,11 @@ class HistogramSet(Mapping[str, "Histogram | TensorRTHistogram"]):
     def __len__(self) -> int:
         return len(self.histograms)
 
+    def _repr_html_(self) -> str:
+        sets = ", ".join(f"«{data.name}» ({data.count:,})" for data in self.provenance.chosen_on)
+        facts = {"tensors": len(self), "derived": len(self.derived) or None, "samples": sets}
+        return card("HistogramSet", facts, more=frame_table(self.frame()))
+
     def merge(self, other: "HistogramSet") -> "HistogramSet":
         """Return the histograms over both data sets; exact, in either order.
 
@@ -70,6 +82,23 @@ class HistogramSet(Mapping[str, "Histogram | TensorRTHistogram"]):
         shapes = {name: _common(shape, other.shapes.get(name, shape)) for name, shape in self.shapes.items()}
         provenance = replace(mine, chosen_on=mine.chosen_on + theirs.chosen_on)
         return replace(self, histograms=merged, provenance=provenance, shapes=shapes)
+
+    def frame(self) -> "pd.DataFrame":
+        """Return one line a tensor: `low`, `high` and `amax` in its unit, `zeros` a share 0 … 1 of the finite `values`.
+
+        TensorRT's grid knows magnitudes alone: there `low` and `high` are NaN, and so is `zeros`.
+        """
+        import pandas as pd
+
+        lines = [(name, self.shapes.get(name), *_cells(found), self.derived.get(name)) for name, found in self.items()]
+        return pd.DataFrame(lines, columns=pd.Index(_COLUMNS))
+
+
+def _cells(found: Histogram | TensorRTHistogram) -> tuple[float, ...]:
+    if isinstance(found, TensorRTHistogram):
+        return int(found.counts.sum()), nan, nan, nan, found.amax, 0
+    zeros = found.zeros / found.total if found.total else nan
+    return found.total, zeros, found.low, found.high, found.amax, found.nonfinite
 
 
 def _check_data(mine: tuple[DataIdentity, ...], theirs: tuple[DataIdentity, ...]) -> None:

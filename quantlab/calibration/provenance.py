@@ -10,6 +10,7 @@ from typing import Any
 from typing_extensions import Self
 
 from quantlab.errors import InputError, StaleError
+from quantlab.numerics.markup import card
 
 SKETCH = 16_384
 """Sample hashes that an identity keeps at most: all of a set of no more samples."""
@@ -68,6 +69,11 @@ class DataIdentity:
             self._preprocess_text()
         except (TypeError, ValueError) as error:
             raise InputError(f"The preprocessing of the data «{self.name}» is not JSON: {error}.") from error
+
+    def _repr_html_(self) -> str:
+        steps = ", ".join(f"{key} {value}" for key, value in self.preprocess.items())
+        facts = {"samples": self.count, "random": self.random or None, "preprocess": steps, "digest": self.digest[:24]}
+        return card("DataIdentity", facts, name=self.name)
 
     @property
     def preprocess_digest(self) -> str:

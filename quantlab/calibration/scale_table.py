@@ -13,6 +13,7 @@ from quantlab.calibration.ranges import Range
 from quantlab.calibration.schemes import Affine, Symmetric
 from quantlab.errors import InputError, UsageError
 from quantlab.numerics.affine import LIMITS, IntegerType, QuantParams
+from quantlab.numerics.markup import card, frame_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -128,6 +129,17 @@ class Scale:
         """127 times the largest scale: the magnitude that a symmetric byte reaches."""
         return 127 * max(self.scale)
 
+    def _repr_html_(self) -> str:
+        channels = f"{len(self.scale)} channels along axis {self.axis}" if self.axis is not None else ""
+        facts = {
+            "scale": max(self.scale), "channels": channels, "dtype": f"{self.dtype}, {self.scheme}", "method": self.method,
+            "covers": f"[{self.chosen.low:.4g}, {self.chosen.high:.4g}]" if self.chosen else None,
+            "observed": f"[{self.observed.low:.4g}, {self.observed.high:.4g}]" if self.observed else None,
+            "clipped": None if self.clipped is None else f"{100 * self.clipped:.3g} %",
+            "expected SQNR": None if self.sqnr_db is None else f"{self.sqnr_db:.1f} dB",
+        }  # fmt: skip
+        return card("Scale", facts, name=self.tensor)
+
     @property
     def at_ceiling(self) -> bool | None:
         """Whether the range chosen reaches all that was observed; None where it is not known."""
@@ -229,7 +241,7 @@ class ScaleTable(Mapping[str, Scale]):
         return pd.DataFrame([_line(row) for row in self.rows], columns=pd.Index(_COLUMNS))
 
     def _repr_html_(self) -> str:
-        return str(self.frame().to_html(escape=True, max_rows=40))
+        return card("ScaleTable", {"rows": len(self)}, more=frame_table(self.frame()))
 
 
 _COLUMNS = [

@@ -14,6 +14,7 @@ from quantlab.errors import InputError, UsageError
 
 ALGORITHMS = ("EntropyCalibration2", "MinMaxCalibration", "EntropyCalibration", "LegacyCalibration")
 _HEX = re.compile("[0-9a-fA-F]{8}")
+_NUMBER = re.compile("[0-9]{1,9}")
 _LEGACY = re.compile("[0-9]+ [0-9a-f]{16} [0-9a-f]{16}")
 
 
@@ -36,11 +37,29 @@ class CalibrationCache:
     def version(self) -> str | None:
         """The header's version, for instance «8.6.0»; None where the header has none."""
         parts = self.header.split("-", 2)
-        if len(parts) < 3 or parts[0] != "TRT" or not (parts[1].isascii() and parts[1].isdigit()):
+        if len(parts) < 3 or parts[0] != "TRT" or not _NUMBER.fullmatch(parts[1]):
             return None
         number = int(parts[1])
         step = 10000 if number >= 100000 else 1000
         return f"{number // step}.{number % step // 100}.{number % 100}"
+
+
+@dataclass(frozen=True, slots=True)
+class CacheLine:
+    """One line: its number in the file from 1, the tensor and its scale, whatever that is."""
+
+    number: int
+    tensor: str
+    scale: float
+
+
+@dataclass(frozen=True, slots=True)
+class CacheText:
+    """A cache as it stands in the file: the first line, the lines that say something, and (number, text) of those that do not."""
+
+    header: str
+    lines: tuple[CacheLine, ...]
+    broken: tuple[tuple[int, str], ...] = ()
 
 
 def header(version: str, algorithm: str, *, quantile: float = 0.9999, cutoff: float = 1.0) -> str:
@@ -77,6 +96,25 @@ def parse_cache(text: str) -> CalibrationCache:
     InputError
         For text that is no cache, naming the line, or a tensor that occurs twice.
     """
+    found = scan_cache(text)
+    for number, line in found.broken:
+        raise InputError(f"Line {number} of the cache is not «tensor name: eight hex digits»: «{line[:80]}».")
+    scales: dict[str, float] = {}
+    for entry in found.lines:
+        if entry.tensor in scales:
+            raise InputError(f"Line {entry.number} of the cache names tensor «{entry.tensor}» a second time.")
+        scales[entry.tensor] = entry.scale
+    return CalibrationCache(found.header, scales)
+
+
+def scan_cache(text: str) -> CacheText:
+    """Return a cache's lines as they stand, repeated and broken ones too.
+
+    Raises
+    ------
+    InputError
+        For text whose first line is no cache's.
+    """
     # Not splitlines(): a name may hold what only Unicode calls a line break.
     lines = [line.removesuffix("\r") for line in text.split("\n")]
     first = lines[0] if lines else ""
@@ -84,17 +122,17 @@ def parse_cache(text: str) -> CalibrationCache:
         raise InputError(
             f"This is no TensorRT calibration cache: it begins with «{first[:40]}», not with TRT-<version>-<algorithm>."
         )
-    scales: dict[str, float] = {}
+    entries: list[CacheLine] = []
+    broken: list[tuple[int, str]] = []
     for number, line in enumerate(lines[1:], start=2):
         if not line.strip():
             continue
         name, colon, digits = line.rpartition(": ")
         if not colon or not name or not _HEX.fullmatch(digits.strip()):
-            raise InputError(f"Line {number} of the cache is not «tensor name: eight hex digits»: «{line[:80]}».")
-        if name in scales:
-            raise InputError(f"Line {number} of the cache names tensor «{name}» a second time.")
-        scales[name] = struct.unpack("!f", bytes.fromhex(digits.strip()))[0]
-    return CalibrationCache(first, scales)
+            broken.append((number, line))
+        else:
+            entries.append(CacheLine(number, name, struct.unpack("!f", bytes.fromhex(digits.strip()))[0]))
+    return CacheText(first, tuple(entries), tuple(broken))
 
 
 def render_cache(cache: CalibrationCache) -> str:

@@ -11,11 +11,14 @@ from quantlab.cli import (
     calibrate,
     collect,
     compare,
+    deploy,
     diagnose,
+    history,
     inspect,
     lint,
     qat,
     quantize,
+    regress,
     report,
     run,
     tune,
@@ -65,5 +68,22 @@ def _before(
     """Take the options that stand before a command."""
 
 
-for command in (run, collect, calibrate, quantize, build, compare, tune, qat, diagnose, report, lint, cache, inspect):
+for command in (
+    run,
+    collect,
+    calibrate,
+    quantize,
+    build,
+    compare,
+    tune,
+    qat,
+    regress,
+    diagnose,
+    report,
+    history,
+    lint,
+    cache,
+    deploy,
+    inspect,
+):
     command.add_to(app)

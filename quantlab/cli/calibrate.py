@@ -19,6 +19,7 @@ _HELP = described(
     examples=(
         "quantlab calibrate run/histograms.h5 --method percentile:99.99 -o run/scales.json",
         "quantlab calibrate run/histograms.h5 --method entropy --rule '*attention*=minmax' --csv -o run/scales.json",
+        "quantlab calibrate run/histograms.h5 --overrides overrides.yaml -o run/scales.json",
         "quantlab calibrate run/all.h5 -m squared-error -o run/scales.json --cache run/int8.cache --model model.onnx",
     ),
 )
@@ -53,6 +54,10 @@ def _calibrate(
         list[str] | None,
         typer.Option(metavar="PATTERN=METHOD", help="Another method for some tensors; the first that matches wins."),
     ] = None,
+    overrides: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.yaml", help="Ranges set by hand, by tensor; they go before every rule and method."),
+    ] = None,
     csv: Annotated[bool, typer.Option("--csv", help="Also write the table as .csv beside the output.")] = False,
     cache: Annotated[
         Path | None, typer.Option(metavar="PATH", help="Also write a TensorRT calibration cache, for --model.")
@@ -84,7 +89,9 @@ def _calibrate(
         check_caching(caching)
         _check_symmetric(parse_scheme(scheme), scheme)
     remake: Any = "always" if force else "never"
-    made = [calibrate_scales(Calibrating(histograms, output, method, scheme, _rules(rule or [])), remake=remake)]
+    made = [
+        calibrate_scales(Calibrating(histograms, output, method, scheme, _rules(rule or []), overrides), remake=remake)
+    ]
     if csv:
         made.append(export_csv(output, output.with_suffix(".csv"), remake=remake))
     if caching is not None:

@@ -18,6 +18,8 @@ _HELP = described(
         "quantlab collect model.onnx -d calib.npz --scale 1/255 --mean 0.286 --std 0.353 --color GRAY -o run/histograms.h5",
         "quantlab collect model.onnx -d loader.py --expose all -o run/histograms.h5",
         "quantlab collect model.onnx -d calib/ --preprocess imagenet.yaml --tensorrt-grid 32 -o run/trt.h5",
+        "quantlab collect model.onnx -d calib/ --preprocess imagenet.yaml --workers 4 --timeout 300 -o run/histograms.h5",
+        "quantlab collect model.onnx -d calib/ --preprocess imagenet.yaml --engine ray --address auto --workers 16 -o run/histograms.h5",
     ),
 )
 
@@ -59,6 +61,12 @@ def _collect(
         bool, typer.Option("--allow-nonfinite", help="Count NaN and infinities instead of refusing them.")
     ] = False,
     custom_ops: options.CustomOps = None,
+    workers: options.Workers = None,
+    engine: options.WorkersEngine = "processes",
+    address: options.Address = None,
+    threads: options.Threads = None,
+    timeout: options.Timeout = None,
+    allow_mixed: options.AllowMixed = False,
     force: options.Force = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -86,6 +94,9 @@ def _collect(
         budget=parse_bytes(budget),
         nonfinite="count" if allow_nonfinite else "refuse",
         custom_ops=tuple(custom_ops or ()),
+        workers=options.workers(
+            workers, engine, address=address, threads=threads, timeout=timeout, allow_mixed=allow_mixed
+        ),
     )
     with progress("collecting", quiet=quiet) as advance:
         made = collect_histograms(what, remake="always" if force else "never", progress=advance)

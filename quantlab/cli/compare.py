@@ -23,6 +23,7 @@ _HELP = described(
         "quantlab compare model.onnx run/model.int8.onnx -d eval.npz --scales run/scales.json --max-drop 0.5 -o run/compare.json",
         "quantlab compare model.onnx run/model.ort.onnx -d eval.npz --latency -o run/compare-ort.json",
         "quantlab compare model.onnx run/model.int8.onnx -d tuning.npz --not-final -o run/tuning.json",
+        "quantlab compare yolo.onnx int8.onnx -d val/ --preprocess yolo.yaml --metric map:yolov8 --labels coco.json -o map.json",
         "quantlab compare model.onnx fp32.plan int8.plan -d eval.npz --batches 1,32,128 -o run/engines.json",
         "quantlab compare model.onnx fp32.plan int8.plan -d eval.npz --three-way run/model.int8.onnx -o run/guilty.json",
     ),
@@ -92,14 +93,38 @@ def _compare(
     no_labels: Annotated[
         bool, typer.Option("--no-labels", help="Leave labels out: agreement and errors only.")
     ] = False,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="What to score by: top:5, f1:macro, balanced-accuracy, miou, map:yolov8, word-accuracy, spearman, cosine …; "
+            "repeatable. By default top-1 and top-5.",
+        ),
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Labels that are not one integer a sample: COCO's .json, a .csv (name,text; name,value; first,second,value), or "
+            "a .npz of masks.",
+        ),
+    ] = None,
     max_drop: Annotated[
-        float | None, typer.Option(min=0.0, metavar="POINTS", help="Exit code 1 if top-1 falls by more.")
+        float | None, typer.Option(min=0.0, metavar="POINTS", help="Exit code 1 if the first metric falls by more.")
     ] = None,
     custom_ops: options.CustomOps = None,
+    workers: options.Workers = None,
+    engine: options.WorkersEngine = "processes",
+    address: options.Address = None,
+    threads: options.Threads = None,
+    timeout: options.Timeout = None,
+    allow_mixed: options.AllowMixed = False,
     force: options.Force = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
+    from dataclasses import replace
+
     from quantlab.cli.progress import progress
     from quantlab.cli.scores import show_comparison
     from quantlab.errors import InputError
@@ -112,12 +137,14 @@ def _compare(
     source = options.data_source(
         data, fields, batch=batch, input=input, label_pattern=label_pattern, skip_bad=skip_bad, random=random
     )
+    source = replace(source, labels=labels)
+    metrics = _checked(metric, max_drop)
     mode: Mode | None = None if optimize is None else "optimize" if optimize else "simulate"
     ops = tuple(custom_ops or ())
     remake: Remake = "always" if force else "never"
     out = Output(as_json, quiet)
     if len(int8) > 1 or batches is not None or simulation is not None or is_plan(fp32) or is_plan(int8[0]):
-        _refuse_alone(scales=scales, latency=latency, max_drop=max_drop)
+        _refuse_alone(scales=scales, latency=latency, max_drop=max_drop, workers=workers)
         many = LiningUp(
             fp32=fp32,
             candidates=tuple(int8),
@@ -129,6 +156,7 @@ def _compare(
             labels=not no_labels,
             custom_ops=ops,
             batches=_sizes(batches),
+            metrics=metrics,
         )
         _show_many(out, many, remake)
         return
@@ -143,6 +171,10 @@ def _compare(
         latency=latency,
         labels=not no_labels,
         custom_ops=ops,
+        metrics=metrics,
+        workers=options.workers(
+            workers, engine, address=address, threads=threads, timeout=timeout, allow_mixed=allow_mixed
+        ),
     )
     with progress("comparing", quiet=quiet) as advance:
         made = compare_models(what, remake=remake, progress=advance)
@@ -156,6 +188,18 @@ def _compare(
     if lost:
         out.note(f"The drop of {found.metrics[0].drop:.2f} points is more than the {max_drop:g} allowed.")
         raise typer.Exit(1)
+
+
+def _checked(metric: list[str] | None, max_drop: float | None) -> tuple[str, ...]:
+    """Return the metrics' names; unknown ones, and a limit in points on what is no share, are refused before anything runs."""
+    from quantlab.errors import UsageError
+    from quantlab.jobs.metric_choice import parsed
+
+    names = tuple(metric or ())
+    found = parsed(names)
+    if max_drop is not None and found and not getattr(found[0], "in_points", False):
+        raise UsageError(f"--max-drop is in points, and «{found[0].name}», the first metric, is no share.")
+    return names
 
 
 def _show_many(out: Output, what: "LiningUp", remake: "Remake") -> None:
@@ -175,10 +219,11 @@ def _show_many(out: Output, what: "LiningUp", remake: "Remake") -> None:
     out.result({"output": made.path, "fresh": made.fresh, "notes": made.notes, **found.to_json()})
 
 
-def _refuse_alone(*, scales: Path | None, latency: bool, max_drop: float | None) -> None:
+def _refuse_alone(*, scales: Path | None, latency: bool, max_drop: float | None, workers: int | None) -> None:
     from quantlab.errors import UsageError
 
     given = {"--scales": scales is not None, "--latency": latency, "--max-drop": max_drop is not None}
+    given |= {"--workers": workers is not None}
     for name, is_given in given.items():
         if is_given:
             raise UsageError(

@@ -110,6 +110,75 @@ Random: TypeAlias = Annotated[
 ]
 
 
+WORKERS_PANEL = "Workers"
+
+Workers: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        min=1,
+        metavar="N",
+        rich_help_panel=WORKERS_PANEL,
+        help="Share the samples out to N processes, each with an engine; the bytes are those of one process.",
+    ),
+]
+WorkersEngine: TypeAlias = Annotated[
+    str,
+    typer.Option("--engine", metavar="processes|ray", rich_help_panel=WORKERS_PANEL, help="What the workers are."),
+]
+Address: TypeAlias = Annotated[
+    str | None,
+    typer.Option(metavar="HOST:PORT", rich_help_panel=WORKERS_PANEL, help="A Ray cluster's; without, Ray starts here."),
+]
+Threads: TypeAlias = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="K", rich_help_panel=WORKERS_PANEL, help="Of each worker; the cores shared out."),
+]
+Timeout: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        min=0.1,
+        metavar="S",
+        rich_help_panel=WORKERS_PANEL,
+        help="End a worker that takes longer for a shard, and do the shard once more.",
+    ),
+]
+AllowMixed: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--allow-mixed",
+        rich_help_panel=WORKERS_PANEL,
+        help="Let workers of several processor types or runtime versions count together; the result names them.",
+    ),
+]
+
+
+def workers(
+    count: int | None,
+    engine: str,
+    *,
+    address: str | None,
+    threads: int | None,
+    timeout: float | None,
+    allow_mixed: bool,
+) -> Any:
+    """Return the declared workers."""
+    from quantlab.errors import UsageError
+    from quantlab.workers.declared import Workers as Declared
+
+    if engine not in ("processes", "ray"):
+        raise UsageError(f"--engine is processes or ray, not «{engine}».")
+    asked = 2 if count is None and engine == "ray" else count
+    return Declared(
+        workers=asked,
+        kind="ray" if engine == "ray" else "processes",
+        address=address,
+        threads=threads,
+        timeout=timeout,
+        allow_mixed=allow_mixed,
+    )
+
+
 def preprocess_fields(declared: str | None, **shortcuts: str | None) -> dict[str, Any] | None:
     """Return the fields of a preprocessing from --preprocess and its shortcuts; None if none was given."""
     from quantlab.jobs.preprocessing import read_preprocess

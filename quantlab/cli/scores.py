@@ -166,9 +166,7 @@ def _final_lines(found: Comparison) -> dict[str, str | None]:
     main = found.metrics[0] if found.metrics else None
     sizes, times = found.sizes, found.latency
     return {
-        "FP32 top-1 %": f"{100 * main.fp32:.2f}" if main else None,
-        "INT8 top-1 %": f"{100 * main.int8:.2f}" if main else None,
-        "drop, points": f"{main.drop:+.2f}" if main else None,
+        **_main_lines(main),
         "its 95 % interval": f"{main.interval.low:+.2f} … {main.interval.high:+.2f}" if main else None,
         "agreement %": f"{100 * found.agreement.score:.2f}" if found.agreement.samples else None,
         "logit SQNR dB": decibel(min((e.sqnr_db for e in found.outputs), default=None)),
@@ -176,6 +174,13 @@ def _final_lines(found: Comparison) -> dict[str, str | None]:
         "INT8 MB": f"{sizes.int8 / 1e6:.3f}" if sizes else None,
         "INT8's speed": f"{times.speed:.2f} × FP32" if times else None,
     }
+
+
+def _main_lines(main: MetricScore | None) -> dict[str, str | None]:
+    if main is None:
+        return {}
+    name, fp32, int8, drop, *_ = _score_row(main)
+    return {f"FP32 {name}": str(fp32), f"INT8 {name}": str(int8), "drop" + (", points" if main.unit else ""): str(drop)}
 
 
 def _own_db(error: TensorError) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import chain
-from typing import Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from quantlab.engines.cuda.device_array import Arrays, as_array
 from quantlab.engines.engine import Engine
 from quantlab.errors import InputError, UsageError
 from quantlab.numerics.arrays import Tensors
+from quantlab.numerics.counting import Tally
 from quantlab.numerics.histogram import Histogram
 from quantlab.numerics.tensorrt_histogram import TensorRTGrid, TensorRTHistogram
 from quantlab.versions import versions
@@ -57,12 +58,21 @@ class CollectOptions:
     progress: Progress | None = None
 
 
+class Collects(Protocol):
+    """What collects in the place of this process: `ql.processes(4)`, `ql.ray(workers=4)`."""
+
+    def collect(self, engine: Engine, data: Dataset, options: CollectOptions) -> HistogramSet:
+        """Return the histograms that `collect` returns without it, to the same bits."""
+        ...
+
+
 def collect(
     engine: Engine,
     batches: Iterable[Tensors],
     *,
     grid: TensorRTGrid | None = None,
     options: CollectOptions | None = None,
+    on: Collects | None = None,
 ) -> HistogramSet:
     """Return the histogram of each of the engine's float outputs over all batches.
 
@@ -81,11 +91,16 @@ def collect(
         depends on order; it is counted on the host, so outputs on a GPU are copied.
     options
         Memory, threads, progress.
+    on
+        Workers that share the samples: `ql.processes(4)`, `ql.ray(workers=4)`; None counts in this process. The bits are
+        the same. It takes data that can be cut, and no TensorRTGrid.
 
     Raises
     ------
     InputError
         For NaN or infinity, batches that do not fit the model, or no data at all.
+    UsageError
+        For workers with a TensorRTGrid.
     """
     if not hasattr(engine, "restrict"):
         raise UsageError(
@@ -93,11 +108,17 @@ def collect(
         )
     settings = options or CollectOptions()
     data = as_dataset(batches)
+    if on is not None and grid is not None:
+        raise UsageError("TensorRT's grid depends on the order of the samples, so one process counts it: leave the workers out.")
+    if on is not None:
+        return on.collect(engine, data, settings)
     plan = plan_counting(engine, tensorrt=grid is not None)
     histograms: dict[str, Histogram] | dict[str, TensorRTHistogram]
     # All passes share this one graph, so that the budget, which sets their number, changes no bit.
     with nullcontext(engine) if plan.counted == tuple(engine.outputs) else engine.exposing(plan.counted) as counting:
         run = _Run(counting, data, plan, settings)
+        if run.first is None:
+            raise InputError("There is nothing to calibrate on: the data hold no sample.")
         sizing = measure(counting, plan.counted, run.first, settings.budget)
         if grid is None:
             name, histograms = "log-linear", _log_linear(run, sizing)
@@ -111,6 +132,46 @@ def collect(
     )
 
 
+class Counting:
+    """An engine that counts one part of the data after the other, each as `collect` counts the whole.
+
+    Parameters
+    ----------
+    engine
+        Computes `plan.counted`, and nothing else.
+    plan
+        What is counted and what follows from it.
+    settings
+        As for `collect`.
+    """
+
+    def __init__(self, engine: Engine, plan: Plan, settings: CollectOptions) -> None:
+        self._engine, self._plan, self._settings = engine, plan, settings
+        self._sizing: Sizing | None = None
+
+    def count(self, part: Dataset) -> dict[str, Histogram]:
+        """Return the histogram of every wanted tensor over a part, which may hold no sample.
+
+        Raises
+        ------
+        InputError
+            As `collect`.
+        UsageError
+            When the model mixes the rows of a batch, so that parts would not count what the whole counts.
+        """
+        run = _Run(self._engine, part, self._plan, self._settings)
+        if run.first is None:
+            return {tensor: Histogram.from_tally(Tally()) for tensor in self._plan.wanted}
+        if self._sizing is None:  # shapes decide it, so any part's first batch does
+            self._sizing = measure(self._engine, self._plan.counted, run.first, self._settings.budget)
+        if self._sizing.whole:
+            raise UsageError(
+                f"«{self._engine.model_name}» mixes the samples of a batch, so its data cannot be cut: leave the workers out."
+            )
+        found = _log_linear(run, self._sizing)
+        return {tensor: found[tensor] for tensor in self._plan.wanted}
+
+
 class _Run:
     """One collection's engine, data, plan and progress; the first batch is read once, although it is needed early."""
 
@@ -120,14 +181,11 @@ class _Run:
         self._total = None if isinstance(data, Stream) else len(data)
         self._done = 0
         self._started = self._bound()
-        first = next(self._started, None)
-        if first is None:
-            raise InputError("There is nothing to calibrate on: the data hold no sample.")
-        self.first: Tensors = first
+        self.first: Tensors | None = next(self._started, None)
 
     def batches(self, number: int) -> Iterator[Tensors]:
         """Return the batches of a pass over the data."""
-        return chain([self.first], self._started) if number == 0 else self._bound()
+        return chain(filter(None, [self.first]), self._started) if number == 0 else self._bound()
 
     def cut(self, number: int, sizing: Sizing, ordered: int | None = None) -> Iterator[EngineBatch]:
         """Return a pass's data as the engine takes them; `ordered` is the batch size of a grid that depends on order."""

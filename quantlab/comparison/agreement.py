@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quantlab.comparison.classes import UNDECIDED
 from quantlab.comparison.statistics import Interval, wilson
+from quantlab.metrics.classes import UNDECIDED
 from quantlab.numerics.arrays import I64, AnyArray
 
 
@@ -54,7 +54,7 @@ class Agreement:
         flips = tuple(
             Flip(
                 int(i),
-                _printable(names[i]) if names else "",
+                printable(names[i]) if names else "",
                 int(labels[i]) if known and labels is not None else None,
                 int(fp32[i]),
                 int(int8[i]),
@@ -85,6 +85,6 @@ class Agreement:
         return wilson(self.agreed, self.samples, level)
 
 
-def _printable(name: str) -> str:
-    # A file name may hold bytes that are no text; JSON and HTML take text only.
+def printable(name: str) -> str:
+    """Return a sample's name as text: a file name may hold bytes that are none, which JSON and HTML do not take."""
     return name.encode("utf-8", "backslashreplace").decode()

@@ -1,7 +1,7 @@
 """FP32 and INT8 on the same samples, in one pass: scores, agreement, tensor errors, and how sure they are."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from html import escape
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
@@ -16,12 +16,16 @@ from quantlab.comparison.labelled import LabelledBatches
 from quantlab.comparison.latency import Latency
 from quantlab.comparison.metric_score import MetricScore
 from quantlab.comparison.observation import NanSamples, Observation
-from quantlab.comparison.one_pass import Pair, Progress, observe
+from quantlab.comparison.one_pass import Observes, Pair, Progress, observe
+from quantlab.comparison.sample_pictures import add_pictures
+from quantlab.comparison.sample_table import InMemory, SamplesFile
 from quantlab.comparison.statistics import Interval
-from quantlab.comparison.tasks import Metric, TopK
 from quantlab.comparison.tensors import TensorError, TensorProbe
 from quantlab.data.batch import Dataset
 from quantlab.engines.engine import Engine
+from quantlab.metrics.labels import Labels, as_labels
+from quantlab.metrics.metric import Metric
+from quantlab.metrics.top_k import TopK
 from quantlab.numerics.arrays import AnyArray, Tensors
 from quantlab.storage.dataclass_json import Form
 
@@ -73,6 +77,11 @@ class Comparison:
         Nominal coverage of the intervals.
     latency, sizes
         None if not measured.
+    samples_file
+        Where the results of every sample are; None if they were not written. `read_samples` reads them.
+    samples_table
+        The results of every sample, where they are in memory: after `compare`, then with pictures of those that
+        changed where the data have any. JSON does not hold them.
     """
 
     samples: int
@@ -88,6 +97,8 @@ class Comparison:
     level: float = 0.95
     latency: Latency | None = None
     sizes: Sizes | None = None
+    samples_file: SamplesFile | None = None
+    samples_table: InMemory = field(default=None, compare=False, repr=False)
 
     @property
     def random(self) -> bool:
@@ -126,9 +137,15 @@ class Comparison:
         return flips_frame(self.flips)
 
     def to_json(self) -> dict[str, Any]:
-        """Return all fields as JSON values."""
+        """Return all fields as JSON values, but for the table of samples."""
         sets = {"data": self.data.to_json(), "chosen_on": [used.to_json() for used in self.chosen_on]}
-        return FORM.write(self) | sets
+        found = FORM.write(self.without_samples()) | sets
+        del found["samples_table"]
+        return found
+
+    def without_samples(self) -> "Comparison":
+        """Return the comparison without what is in memory only."""
+        return replace(self, samples_table=None)
 
     @classmethod
     def from_json(cls, value: object) -> "Comparison":
@@ -169,20 +186,24 @@ class CompareOptions:
     final
         The score is to be the last word: a set that had a say in the scales is refused. False: it is for choosing.
     labels
-        One a sample, in the data's order; None takes the data's own.
+        One a sample, in the data's order, or `Labels` that find theirs by name; None takes the data's own.
     probe
         Engines that show inner tensors, to compare these too.
     level
         Nominal coverage of the intervals.
     progress
         Told how far it is.
+    on
+        Workers that share the samples, `ql.processes(4)` or `ql.ray(workers=4)`; None runs in this process. The bits are the
+        same.
     """
 
     final: bool = True
-    labels: AnyArray | None = None
+    labels: AnyArray | Labels | None = None
     probe: TensorProbe | None = None
     level: float = 0.95
     progress: Progress | None = None
+    on: Observes | None = None
 
 
 def compare(
@@ -219,7 +240,9 @@ def compare(
     """
     settings = options or CompareOptions()
     pair = Pair(fp32, int8, settings.probe)
-    return compare_pairs({"": pair}, data, metrics=metrics, chosen_on=chosen_on, options=settings)[""]
+    found = compare_pairs({"": pair}, data, metrics=metrics, chosen_on=chosen_on, options=settings)[""]
+    table = found.samples_table
+    return found if table is None else replace(found, samples_table=add_pictures(table, data))
 
 
 def compare_pairs(
@@ -239,7 +262,11 @@ def compare_pairs(
     sets = {name: sets_with_a_say(given, pair.int8, pair.probe) for name, pair in pairs.items()}
     if source.total is not None and options.final:
         _check_unseen(source.data.identity, sets)
-    seen = observe(pairs, source, asked, options.progress)
+    if options.on is None:
+        seen = observe(pairs, source, asked, options.progress)
+    else:
+        labels = None if options.labels is None else as_labels(options.labels)
+        seen = options.on.observe(pairs, source.data, labels, asked, options.progress)
     identity = source.data.identity
     if options.final:
         _check_unseen(identity, sets)  # only now does a stream know what it was
@@ -254,20 +281,22 @@ def _comparison(
     options: CompareOptions,
 ) -> Comparison:
     identity, chosen_on = sets
+    places = pair.probe.places if pair.probe else {}
     return Comparison(
         samples=seen.samples,
         metrics=tuple(
             MetricScore.of(metric, values, options.level) for metric, values in zip(metrics, seen.values, strict=True)
         ),
         agreement=seen.agreement,
-        outputs=tuple(sums.error(name) for name, sums in seen.outputs.items()),
-        tensors=tuple(sums.error(name) for name, sums in seen.tensors.items()),
+        outputs=tuple(sums.error(name, places.get(name)) for name, sums in seen.outputs.items()),
+        tensors=tuple(sums.error(name, places.get(name)) for name, sums in seen.tensors.items()),
         nan=seen.nan,
         backends=Backends.of(pair.fp32, pair.int8),
         data=identity,
         chosen_on=chosen_on,
         final=options.final and may_be_final(identity, chosen_on),
         level=options.level,
+        samples_table=seen.table,
     )
 
 

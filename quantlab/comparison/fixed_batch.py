@@ -28,7 +28,8 @@ def cut(batches: Iterable[tuple[Batch, AnyArray | None]], rows: int | None) -> I
         for start in range(0, batch.rows, rows):
             part = slice(start, start + rows)
             inputs = {name: values[part] for name, values in batch.items()}
-            yield Batch(inputs, names=batch.names[part]), None if labels is None else labels[part]
+            piece = Batch(inputs, names=batch.names[part], hashes=batch.hashes[part])
+            yield piece, None if labels is None else labels[part]
 
 
 def run_filled(engine: Engine, batch: Batch) -> Tensors:
@@ -47,7 +48,7 @@ def run_filled(engine: Engine, batch: Batch) -> Tensors:
 
 
 def filled(batch: Batch, rows: int) -> Batch:
-    """Return the batch with its first row repeated at the end, up to so many rows; labels and names are left out."""
+    """Return the batch with its first row repeated at the end, up to so many rows; labels, names and hashes are left out."""
     short = rows - batch.samples
     return Batch({name: np.concatenate([v, np.repeat(v[:1], short, axis=0)]) for name, v in batch.items()})
 

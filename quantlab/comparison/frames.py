@@ -21,6 +21,8 @@ _TENSORS = (
     "own_cosine",
     "own_max_error",
     "left_out",
+    "position",
+    "quantized",
 )
 _FLIPS = ("index", "name", "label", "fp32", "int8")
 
@@ -49,7 +51,17 @@ def flips_frame(flips: Iterable[Flip]) -> "pd.DataFrame":
 
 def _tensor(error: TensorError, place: str) -> tuple[object, ...]:
     own = (error.own.sqnr_db, error.own.cosine, error.own.largest) if error.own else (None, None, None)
-    return (error.tensor, place, error.sqnr_db, error.cosine, error.max_error, *own, error.left_out)
+    return (
+        error.tensor,
+        place,
+        error.sqnr_db,
+        error.cosine,
+        error.max_error,
+        *own,
+        error.left_out,
+        error.position,
+        error.quantized,
+    )
 
 
 def _frame(columns: tuple[str, ...], lines: list[tuple[object, ...]]) -> "pd.DataFrame":

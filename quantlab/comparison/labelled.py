@@ -2,11 +2,9 @@
 
 from collections.abc import Collection, Iterable, Iterator
 
-import numpy as np
-
 from quantlab.data.batch import Batch, Dataset
 from quantlab.data.stream import Stream, as_dataset
-from quantlab.errors import InputError
+from quantlab.metrics.labels import Labels, as_labels
 from quantlab.numerics.arrays import AnyArray, Tensors
 
 
@@ -18,7 +16,7 @@ class LabelledBatches:
     data
         A data set, or any iterable of {input name: array}, which becomes a stream.
     labels
-        One a sample, in the data's order; they stand in for the data's own. None takes these.
+        One a sample, in the data's order, or `Labels`, by name; they stand in for the data's own. None takes these.
 
     Raises
     ------
@@ -26,9 +24,9 @@ class LabelledBatches:
         When there are not as many labels as samples, as soon as that is known.
     """
 
-    def __init__(self, data: Dataset | Iterable[Tensors], labels: AnyArray | None) -> None:
+    def __init__(self, data: Dataset | Iterable[Tensors], labels: AnyArray | Labels | None) -> None:
         self.data: Dataset = as_dataset(data)
-        self._labels = None if labels is None else np.asarray(labels)
+        self._labels = None if labels is None else as_labels(labels)
         self.total = None if isinstance(self.data, Stream) else len(self.data)
         if self.total is not None:
             self._check_count(self.total)
@@ -45,15 +43,8 @@ class LabelledBatches:
         self._check_count(seen)
 
     def _of(self, batch: Batch, start: int) -> AnyArray | None:
-        if self._labels is None:
-            return batch.labels
-        found = self._labels[start : start + batch.samples]
-        if len(found) < batch.samples:
-            raise InputError(f"There are {len(self._labels)} labels, but more samples: give one a sample.")
-        return found
+        return batch.labels if self._labels is None else self._labels.of(batch, start)
 
     def _check_count(self, samples: int) -> None:
-        if self._labels is not None and self._labels.shape[:1] != (samples,):
-            raise InputError(
-                f"There are labels of shape {list(self._labels.shape)} for {samples} samples: give one a sample."
-            )
+        if self._labels is not None:
+            self._labels.check(samples)

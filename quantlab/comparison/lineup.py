@@ -12,11 +12,12 @@ from quantlab.comparison.comparison import CompareOptions, Comparison, compare_p
 from quantlab.comparison.cost import Cost, of_plan
 from quantlab.comparison.lineup_table import table_cells
 from quantlab.comparison.one_pass import Pair
-from quantlab.comparison.tasks import Metric, TopK
 from quantlab.comparison.tensors import TensorProbe
 from quantlab.data.batch import Dataset
 from quantlab.engines.engine import Engine
 from quantlab.errors import UsageError
+from quantlab.metrics.metric import Metric
+from quantlab.metrics.top_k import TopK
 from quantlab.numerics.arrays import Tensors
 from quantlab.storage.dataclass_json import Form
 
@@ -151,7 +152,8 @@ class Lineup:
     def to_json(self) -> dict[str, Any]:
         """Return all fields as JSON values."""
         comparisons = [entry.comparison.to_json() for entry in self.entries]
-        found = FORM.write(self)
+        bare = (replace(entry, comparison=entry.comparison.without_samples()) for entry in self.entries)
+        found = FORM.write(replace(self, entries=tuple(bare)))
         for entry, comparison in zip(found["entries"], comparisons, strict=True):
             entry["comparison"] = comparison
         return found

@@ -1,5 +1,6 @@
 """What one metric says of both engines: two scores, their difference, and how sure it is."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -7,8 +8,9 @@ import numpy as np
 
 from quantlab.comparison.paired import PairedValues
 from quantlab.comparison.statistics import Interval, bootstrap, mcnemar, newcombe
-from quantlab.comparison.tasks import Metric
 from quantlab.errors import InputError
+from quantlab.metrics.metric import Metric
+from quantlab.metrics.weighing import Weighable, WeighedScore
 from quantlab.numerics.arrays import AnyArray
 
 
@@ -26,13 +28,14 @@ class MetricScore:
         What INT8 loses, negative where it gains, in `unit`: score(FP32) − score(INT8), or the reverse for a metric of
         which less is better.
     unit
-        points: the values are 0 or 1, and `drop` and `interval` are percentage points. Empty: the metric's own unit.
+        points: every value is 0 or 1, or the metric says that its score is a share (`in_points`); `drop` and `interval` are
+        percentage points. Empty: the metric's own unit.
     interval
-        Of `drop`: Newcombe's for points, a paired bootstrap's otherwise.
+        Of `drop`: Newcombe's where every value is 0 or 1, a paired bootstrap's otherwise.
     worse, better
         Samples on which INT8 does worse and better than FP32; None for a metric with several values a sample.
     p_value
-        McNemar's exact one, for points; None otherwise.
+        McNemar's exact one, where every value is 0 or 1; None otherwise.
     """
 
     name: str
@@ -87,17 +90,24 @@ def _general(metric: Metric, pairs: PairedValues, oriented: PairedValues, level:
     first, second = (_finite(metric, score(side)) for side in (oriented.fp32, oriented.int8))
     fp32, int8 = (first, second) if metric.higher_is_better else (second, first)
     flat = pairs.fp32.ndim == 1
+    points = bool(getattr(metric, "in_points", False))
+    factor = 100.0 if points else 1.0
     return MetricScore(
         metric.name,
         fp32,
         int8,
-        first - second,
-        "",
-        bootstrap(oriented.fp32, oriented.int8, score, level),
+        factor * (first - second),
+        "points" if points else "",
+        bootstrap(oriented.fp32, oriented.int8, _scoring(metric), level).scaled(factor),
         int(np.sum(oriented.fp32 > oriented.int8)) if flat else None,
         int(np.sum(oriented.fp32 < oriented.int8)) if flat else None,
         None,
     )
+
+
+def _scoring(metric: Metric) -> Callable[[AnyArray], float]:
+    score: Callable[[AnyArray], float] = getattr(metric, "score", _mean)
+    return WeighedScore(metric) if isinstance(metric, Weighable) else score
 
 
 def _mean(values: AnyArray) -> float:

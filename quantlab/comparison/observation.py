@@ -5,14 +5,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quantlab.comparison.agreement import Agreement
-from quantlab.comparison.classes import chosen_classes, find_class_scores
+from quantlab.comparison.agreement import Agreement, printable
 from quantlab.comparison.paired import PairedValues
-from quantlab.comparison.tasks import Metric
+from quantlab.comparison.sample_sums import COLUMNS, sample_sums
+from quantlab.comparison.sample_table import MetricKind, SampleTable
 from quantlab.comparison.tensors import TensorSums
 from quantlab.data.batch import Batch
 from quantlab.errors import InputError
-from quantlab.numerics.arrays import AnyArray, Tensors
+from quantlab.metrics.classes import UNDECIDED, chosen_classes, find_class_scores
+from quantlab.metrics.metric import Metric
+from quantlab.numerics.arrays import F64, I64, AnyArray, Tensors
+
+_ROUNDING = 1e-3
+"""How far the sum of a row of shares may be from 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,28 +38,34 @@ class Observation:
 
     Attributes
     ----------
-    samples
-        How many.
-    values
-        The values of each metric, in the metrics' order.
+    table
+        Every sample for itself.
     agreement, nan
         See there.
     outputs, tensors
         Error sums of the networks' outputs and of inner tensors, by name.
     """
 
-    samples: int
-    values: tuple[PairedValues, ...]
+    table: SampleTable
     agreement: Agreement
     nan: NanSamples
     outputs: Mapping[str, TensorSums]
     tensors: Mapping[str, TensorSums]
 
+    @property
+    def samples(self) -> int:
+        """How many."""
+        return len(self.table)
+
+    @property
+    def values(self) -> tuple[PairedValues, ...]:
+        """The values of each metric, in the metrics' order."""
+        return tuple(self.table.values.values())
+
     def merge(self, other: "Observation") -> "Observation":
         """Return what both showed, this one's samples first."""
         return Observation(
-            self.samples + other.samples,
-            tuple(one.merge(two) for one, two in zip(self.values, other.values, strict=True)),
+            self.table.merge(other.table),
             self.agreement.merge(other.agreement, offset=self.samples),
             self.nan.merge(other.nan),
             {name: self.outputs[name].merge(sums) for name, sums in other.outputs.items()},
@@ -89,15 +100,59 @@ class Answers:
                 )
         outputs = {n: TensorSums.of(n, self.fp32[n], self.int8[n], samples=count) for n in self.fp32}
         nan = NanSamples(_with_nan(self.fp32, count), _with_nan(self.int8, count))
-        return Observation(count, values, self._agreement(metrics), nan, outputs, tensors)
+        chosen = self._chosen(metrics)
+        agreement = Agreement()
+        if chosen is not None:
+            agreement = Agreement.of(chosen.fp32, chosen.int8, self.labels, self.batch.names)
+        return Observation(self._table(metrics, values, chosen), agreement, nan, outputs, tensors)
 
-    def _agreement(self, metrics: tuple[Metric, ...]) -> Agreement:
+    def _chosen(self, metrics: tuple[Metric, ...]) -> "_Chosen | None":
         named = (getattr(metric, "output", None) for metric in metrics)
         output = next((name for name in named if name is not None), None)
         one, two = find_class_scores(self.fp32, output), find_class_scores(self.int8, output)
         if one is None or two is None or len(one) != self.batch.samples:
-            return Agreement()
-        return Agreement.of(chosen_classes(one), chosen_classes(two), self.labels, self.batch.names)
+            return None
+        classes = chosen_classes(one)
+        return _Chosen(classes, chosen_classes(two), _confidence(one, classes))
+
+    def _table(
+        self, metrics: tuple[Metric, ...], values: tuple[PairedValues, ...], chosen: "_Chosen | None"
+    ) -> SampleTable:
+        names = unique_names(metrics)
+        labels = self.labels
+        is_class = labels is not None and labels.shape == (self.batch.samples,) and labels.dtype.kind in "iu"
+        signal, noise = self._sums()
+        return SampleTable(
+            signal,
+            noise,
+            keys=self.batch.hashes,
+            names=tuple(map(printable, self.batch.names)),
+            labels=labels.astype(np.int64) if labels is not None and is_class else None,
+            fp32_class=None if chosen is None else chosen.fp32,
+            int8_class=None if chosen is None else chosen.int8,
+            confidence=None if chosen is None else chosen.confidence,
+            values=dict(zip(names, values, strict=True)),
+            metrics={name: MetricKind.of(metric) for name, metric in zip(names, metrics, strict=True)},
+        )
+
+    def _sums(self) -> tuple[F64, F64]:
+        """Return signal and noise of each sample's first output; NaN where it has no row a sample, or not finite ones."""
+        name, samples = next(iter(self.fp32)), self.batch.samples
+        sums = sample_sums(self.fp32[name], self.int8[name], samples)
+        if len(sums) != samples:
+            return np.full(samples, np.nan), np.full(samples, np.nan)
+        both = sums[:, [COLUMNS.index("signal"), COLUMNS.index("noise")]]
+        known = np.where(np.isfinite(both).all(axis=1, keepdims=True), both, np.nan)
+        return known[:, 0], known[:, 1]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Chosen:
+    """The classes that both engines choose for one batch, and how sure FP32 is."""
+
+    fp32: I64
+    int8: I64
+    confidence: F64
 
 
 class Merging:
@@ -129,6 +184,25 @@ class Merging:
     def _merge_last(self) -> None:
         (one, first), (two, second) = self._stack[-2:]
         self._stack[-2:] = [(one + two, first.merge(second))]
+
+
+def unique_names(metrics: tuple[Metric, ...]) -> tuple[str, ...]:
+    """Return the metrics' names, the second of the same name as «name #2»."""
+    names = [metric.name for metric in metrics]
+    return tuple(
+        f"{name} #{names[:place].count(name) + 1}" if name in names[:place] else name
+        for place, name in enumerate(names)
+    )
+
+
+def _confidence(scores: AnyArray, classes: I64) -> F64:
+    """Return the share of each row's class: of scores that are shares already, or of their softmax; NaN for none."""
+    values = scores.astype(np.float64)
+    best = values.max(axis=1)
+    with np.errstate(invalid="ignore", over="ignore"):
+        softmax = 1 / np.exp(values - best[:, np.newaxis]).sum(axis=1)
+        shares = (values >= 0).all(axis=1) & (np.abs(values.sum(axis=1) - 1) < _ROUNDING)
+    return np.where(classes == UNDECIDED, np.nan, np.where(shares, best, softmax))
 
 
 def _with_nan(outputs: Tensors, samples: int) -> int:

@@ -2,16 +2,17 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from quantlab.comparison.fixed_batch import cut, fixed_rows, run_filled
 from quantlab.comparison.labelled import LabelledBatches
 from quantlab.comparison.observation import Answers, Merging, Observation
-from quantlab.comparison.tasks import Metric
 from quantlab.comparison.tensors import TensorProbe
-from quantlab.data.batch import Batch
+from quantlab.data.batch import Batch, Dataset
 from quantlab.engines.engine import Engine
 from quantlab.errors import InputError
+from quantlab.metrics.labels import Labels
+from quantlab.metrics.metric import Metric
 from quantlab.numerics.arrays import AnyArray, Tensors
 
 Progress: TypeAlias = Callable[[int, int | None], None]
@@ -35,6 +36,21 @@ class Pair:
     def __post_init__(self) -> None:
         _check_same("inputs", self.fp32.inputs, self.int8.inputs)
         _check_same("outputs", self.fp32.outputs, self.int8.outputs)
+
+
+class Observes(Protocol):
+    """What observes in the place of this process: `ql.processes(4)`, `ql.ray(workers=4)`."""
+
+    def observe(
+        self,
+        pairs: Mapping[str, Pair],
+        data: Dataset,
+        labels: Labels | None,
+        metrics: tuple[Metric, ...],
+        progress: Progress | None,
+    ) -> dict[str, Observation]:
+        """Return what `observe` returns, to the same bits."""
+        ...
 
 
 def observe(

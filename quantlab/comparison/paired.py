@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from quantlab.comparison.statistics import PairedCounts
-from quantlab.comparison.tasks import Metric
 from quantlab.errors import InputError
+from quantlab.metrics.metric import Metric
 from quantlab.numerics.arrays import F64, AnyArray, Tensors
 
 
@@ -26,7 +26,7 @@ class PairedValues:
         InputError
             When a value is NaN or infinite, or both engines do not give as many.
         """
-        pair = cls(_values(metric, fp32, labels), _values(metric, int8, labels))
+        pair = cls(_values(metric, fp32, fp32, labels), _values(metric, fp32, int8, labels))
         if pair.fp32.shape != pair.int8.shape:
             raise InputError(
                 f"Metric «{metric.name}» gives values of shape {list(pair.fp32.shape)} for FP32 and "
@@ -57,9 +57,10 @@ class PairedValues:
         return PairedCounts(*(int(np.sum(which)) for which in (one & two, one & ~two, ~one & two, ~one & ~two)))
 
 
-def _values(metric: Metric, outputs: Tensors, labels: AnyArray | None) -> F64:
-    # A copy: what a metric returns may be a view of an engine's buffer.
-    values = np.array(metric.per_sample(outputs, labels), np.float64)
+def _values(metric: Metric, fp32: Tensors, outputs: Tensors, labels: AnyArray | None) -> F64:
+    paired = getattr(metric, "per_pair", None)
+    found = metric.per_sample(outputs, labels) if paired is None else paired(fp32, outputs, labels)
+    values = np.array(found, np.float64)  # a copy: what a metric returns may be a view of an engine's buffer
     if not np.isfinite(values).all():
         row = int(np.argwhere(~np.isfinite(values))[0][0]) if values.ndim else 0
         raise InputError(

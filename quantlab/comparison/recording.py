@@ -16,6 +16,7 @@ from quantlab.engines.engine import Engine, TensorSpec, check_batch
 from quantlab.errors import InputError
 from quantlab.graph.derive import Derivation
 from quantlab.numerics.arrays import AnyArray, Tensors
+from quantlab.numerics.markup import card, table
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,6 +45,11 @@ class Recording:
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    def _repr_html_(self) -> str:
+        rows = ((name, str(values.dtype), list(values.shape)) for name, values in self.outputs.items())
+        facts = {"samples": len(self), "by": self.backend}
+        return card("Recording", facts, name=self.model_name, more=table(("output", "type", "shape"), rows))
 
     def engine(self) -> "RecordedEngine":
         """Return an engine that answers from the recording."""

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import bdtr, ndtri
 
 from quantlab.errors import InputError, UsageError
-from quantlab.numerics.arrays import AnyArray
+from quantlab.numerics.arrays import F64, AnyArray
 
 RESAMPLES = 2000
 """Draws of a bootstrap: the ends of a 95 % interval then vary by about a sixtieth of its width."""
@@ -103,17 +103,41 @@ def bootstrap(first: AnyArray, second: AnyArray, score: Callable[[AnyArray], flo
         When it is none for any draw.
     """
     tail = 50 * (1 - _checked(level))
+    low, high = np.percentile(bootstrap_gaps(first, second, score), [tail, 100 - tail])
+    return Interval(float(low), float(high), level)
+
+
+def bootstrap_gaps(first: AnyArray, second: AnyArray, score: Callable[[AnyArray], float]) -> F64:
+    """Return score(first) − score(second) of each draw of `bootstrap`, float64[2000 at most], finite.
+
+    A score with `weighted` (`WeighedScore`) is asked for the score of samples that count so often, not of copies of them.
+
+    Raises
+    ------
+    InputError
+        When it is no finite number for any draw.
+    """
     draw = np.random.default_rng(_SEED)
     count = len(first)
-    gaps = np.empty(RESAMPLES)
-    for i in range(RESAMPLES):
-        chosen = draw.integers(0, count, count)
-        gaps[i] = score(first[chosen]) - score(second[chosen])
+    gap = _gap_of_rows(first, second, score)
+    gaps = np.array([gap(draw.integers(0, count, count)) for _ in range(RESAMPLES)])
     known = gaps[np.isfinite(gaps)]
     if not known.size:
         raise InputError("The metric's score is no finite number for any draw of the samples: it needs more of them.")
-    low, high = np.percentile(known, [tail, 100 - tail])
-    return Interval(float(low), float(high), level)
+    return known
+
+
+def _gap_of_rows(first: AnyArray, second: AnyArray, score: Callable[[AnyArray], float]) -> Callable[[AnyArray], float]:
+    weighted = getattr(score, "weighted", None)
+    if weighted is None:
+        return lambda rows: score(first[rows]) - score(second[rows])
+    one, two = weighted(first), weighted(second)
+
+    def gap(rows: AnyArray) -> float:
+        counts = np.bincount(rows, minlength=len(first))
+        return float(one(counts) - two(counts))
+
+    return gap
 
 
 def _correlation(counts: PairedCounts) -> float:

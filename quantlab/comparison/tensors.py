@@ -1,6 +1,7 @@
 """Errors of inner tensors: what a tensor's own quantization costs, and what has come together by then."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from quantlab.calibration.scale_table import ScaleTable
 from quantlab.comparison.exact_sums import ExactErrorSums
@@ -29,12 +30,19 @@ class TensorError:
         DQ(Q(x)) of FP32's x against x; None without a scale.
     left_out
         Samples with NaN or infinity, which are in neither.
+    position
+        The tensor's place in the float graph's own order, from 0; None if not known.
+    quantized
+        Whether the INT8 graph quantizes the tensor; False for one within a fused operator, or one that stays float.
+        None if not known.
     """
 
     tensor: str
     accumulated: ErrorSums
     own: ErrorSums | None = None
     left_out: int = 0
+    position: int | None = None
+    quantized: bool | None = None
 
     @property
     def sqnr_db(self) -> float:
@@ -55,6 +63,14 @@ class TensorError:
     def own_sqnr_db(self) -> float | None:
         """The signal-to-noise ratio of DQ(Q(x)), in dB."""
         return self.own.sqnr_db if self.own else None
+
+
+@dataclass(frozen=True, slots=True)
+class TensorPlace:
+    """A tensor's place in the float graph's own order, from 0, and whether the INT8 graph quantizes it."""
+
+    position: int
+    quantized: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +101,11 @@ class TensorSums:
         own = self.own.merge(other.own) if self.own and other.own else None
         return TensorSums(self.accumulated.merge(other.accumulated), own)
 
-    def error(self, tensor: str) -> TensorError:
-        """Return the sums rounded to floats."""
+    def error(self, tensor: str, place: TensorPlace | None = None) -> TensorError:
+        """Return the sums rounded to floats, and where the tensor stands."""
         own = self.own.total if self.own else None
-        return TensorError(tensor, self.accumulated.total, own, self.accumulated.left_out)
+        told = (None, None) if place is None else (place.position, place.quantized)
+        return TensorError(tensor, self.accumulated.total, own, self.accumulated.left_out, *told)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,10 +122,12 @@ class TensorProbe:
     tensors
         Which to compare, by their names in the user's model; None takes all that both engines show.
     table
-        Scales for `own`; None leaves it out.
+        Scales for `own`, which tensors that INT8 does not quantize have not; None leaves it out.
     batch
         Samples that the engines get at a time, to save memory; None is as many as the data's batches have. Engines
         of a fixed batch size get that, the last batch filled up.
+    places
+        Where tensors stand, outputs of the network among them, as far as it is known.
     """
 
     fp32: Engine
@@ -116,6 +135,7 @@ class TensorProbe:
     tensors: tuple[str, ...] | None = None
     table: ScaleTable | None = None
     batch: int | None = None
+    places: Mapping[str, TensorPlace] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.batch is not None:
@@ -158,7 +178,10 @@ class TensorProbe:
         }
 
     def _params(self, tensor: str) -> QuantParams | None:
-        return self.table[tensor].params if self.table is not None and tensor in self.table else None
+        place = self.places.get(tensor)
+        if self.table is None or tensor not in self.table or (place is not None and not place.quantized):
+            return None
+        return self.table[tensor].params
 
 
 def _own(tensor: str, values: AnyArray, params: QuantParams, samples: int) -> ExactErrorSums:

@@ -1,7 +1,7 @@
 """Who is to blame for what INT8 loses: the conversion, the scales, or the engine."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html import escape
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -9,11 +9,12 @@ from pydantic import PlainValidator
 
 from quantlab.comparison.comparison import CompareOptions, Comparison, compare_pairs
 from quantlab.comparison.one_pass import Pair
-from quantlab.comparison.tasks import Metric, TopK
 from quantlab.comparison.tensors import TensorError, TensorProbe
 from quantlab.data.batch import Dataset
 from quantlab.engines.engine import Engine
 from quantlab.errors import UsageError
+from quantlab.metrics.metric import Metric
+from quantlab.metrics.top_k import TopK
 from quantlab.numerics.arrays import Tensors
 from quantlab.storage.dataclass_json import Form
 
@@ -128,8 +129,9 @@ class ThreeWay:
 
     def to_json(self) -> dict[str, Any]:
         """Return all fields, the verdict and its sentence as JSON values."""
-        found = FORM.write(self)
         parts = {"build": self.build, "scales": self.scales, "engine": self.engine, "whole": self.whole}
+        build, scales, engine, whole = (part.without_samples() for part in parts.values())
+        found = FORM.write(replace(self, build=build, scales=scales, engine=engine, whole=whole))
         told = {"verdict": self.verdict, "guilty": list(self.guilty), "sentence": self.sentence}
         return found | {name: part.to_json() for name, part in parts.items()} | told
 

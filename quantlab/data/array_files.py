@@ -1,5 +1,6 @@
 """The columns of a .npz, .npy or .h5 file, read in blocks of rows; the file may be a stranger's."""
 
+import os
 import tokenize
 import zipfile
 import zlib
@@ -21,6 +22,8 @@ from quantlab.numerics.arrays import AnyArray
 
 _NUMBERS = "biuf"
 _READ_BYTES = 1 << 20
+LARGEST_BLOCK = 1 << 30
+"""Bytes of the rows that are handed out at once: a few kilobytes, packed, can ask for any number."""
 
 
 class Column(Protocol):
@@ -36,8 +39,8 @@ class Column(Protocol):
         """Shape of the whole array."""
         ...
 
-    def blocks(self, rows: int) -> Iterator[AnyArray]:
-        """Yield the rows in order, so many at a time, as plain arrays."""
+    def blocks(self, rows: int, start: int = 0, stop: int | None = None) -> Iterator[AnyArray]:
+        """Yield the rows from `start` to before `stop` in order, so many at a time, as plain arrays."""
         ...
 
 
@@ -75,8 +78,10 @@ class NpzColumn:
     shape: tuple[int, ...]
     fortran: bool
 
-    def blocks(self, rows: int) -> Iterator[AnyArray]:
-        """Yield the rows in order."""
+    def blocks(self, rows: int, start: int = 0, stop: int | None = None) -> Iterator[AnyArray]:
+        """Yield the rows in order; those before `start` are unpacked too, as an archive can only be read from its start."""
+        end = self.shape[0] if stop is None else stop
+        _check_block(self.path, self.key, self, self.shape[0] if self.fortran else rows)
         with (
             _damage_named(self.path),
             zipfile.ZipFile(self.path) as archive,
@@ -86,10 +91,11 @@ class NpzColumn:
                 raise InputError(f"{self.path} changed while it was read.")
             if self.fortran:
                 whole = self._read(file, self.shape[::-1]).T
-                yield from (native(whole[at : at + rows]) for at in range(0, self.shape[0], rows))
+                yield from (native(whole[at : min(at + rows, end)]) for at in range(start, end, rows))
                 return
-            for at in range(0, self.shape[0], rows):
-                yield native(self._read(file, (min(rows, self.shape[0] - at), *self.shape[1:])))
+            file.seek(start * prod(self.shape[1:]) * self.dtype.itemsize, os.SEEK_CUR)
+            for at in range(start, end, rows):
+                yield native(self._read(file, (min(rows, end - at), *self.shape[1:])))
 
     def _read(self, file: IO[bytes], shape: tuple[int, ...]) -> AnyArray:
         values = np.empty(shape, self.dtype)
@@ -112,12 +118,15 @@ class NpyColumn:
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
 
-    def blocks(self, rows: int) -> Iterator[AnyArray]:
+    def blocks(self, rows: int, start: int = 0, stop: int | None = None) -> Iterator[AnyArray]:
         """Yield the rows in order."""
+        end = self.shape[0] if stop is None else stop
+        _check_block(self.path, UNNAMED, self, rows)
         with _damage_named(self.path):
-            values = np.load(self.path, mmap_mode="r", allow_pickle=False)
-            for at in range(0, self.shape[0], rows):
-                yield native(np.array(values[at : at + rows], order="C"))
+            for at in range(start, end, rows):
+                # Mapped anew for each block: the pages of one mapping would count as this process's memory for ever.
+                values = np.load(self.path, mmap_mode="r", allow_pickle=False)
+                yield native(np.array(values[at : min(at + rows, end)], order="C"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,12 +138,14 @@ class H5Column:
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
 
-    def blocks(self, rows: int) -> Iterator[AnyArray]:
+    def blocks(self, rows: int, start: int = 0, stop: int | None = None) -> Iterator[AnyArray]:
         """Yield the rows in order."""
+        end = self.shape[0] if stop is None else stop
+        _check_block(self.path, self.key, self, rows)
         with _damage_named(self.path), h5py.File(self.path, "r") as file:
             dataset = file[self.key]
-            for at in range(0, self.shape[0], rows):
-                yield native(np.asarray(dataset[at : at + rows]))
+            for at in range(start, end, rows):
+                yield native(np.asarray(dataset[at : min(at + rows, end)]))
 
 
 def _npz(path: Path) -> dict[str, Column]:
@@ -187,6 +198,16 @@ def _check_numbers(path: Path, key: str, dtype: np.dtype[Any]) -> None:
     if dtype.kind not in _NUMBERS:
         raise InputError(
             f"«{key or 'the array'}» in {path} holds {dtype}; only integers, floats and Booleans are read."
+        )
+
+
+def _check_block(path: Path, key: str, column: Column, rows: int) -> None:
+    """Refuse to read more at once than a batch may have, before any of it is there."""
+    size = prod(column.shape[1:]) * column.dtype.itemsize * min(rows, column.shape[0])
+    if size > LARGEST_BLOCK:
+        raise InputError(
+            f"«{key or 'the array'}» in {path} would take {size:,} bytes for {min(rows, column.shape[0])} of its rows "
+            f"{list(column.shape[1:])}; at most {LARGEST_BLOCK:,} are read at once: give a smaller batch, or store smaller samples."
         )
 
 

@@ -1,26 +1,30 @@
 """Data sets of arrays in a .npz, .npy or .h5 file, read a batch at a time."""
 
 from collections.abc import Collection, Iterator, Mapping
+from math import prod
 from os import PathLike
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from quantlab.calibration.provenance import DataIdentity
 from quantlab.data.array_files import Column, read_columns
 from quantlab.data.batch import UNNAMED, Batch, checked_batch_size
-from quantlab.data.fingerprint import hash_batch, identify
+from quantlab.data.fingerprint import hash_batch, identify, short
+from quantlab.data.pictures import picture_of_row
 from quantlab.data.preprocess import Preprocess, checked_preprocess
 from quantlab.errors import InputError, UsageError
 from quantlab.numerics.arrays import AnyArray
+from quantlab.numerics.markup import card, table
 
-_HASHED_ROWS = 256
+_HASHED_ROWS, _HASHED_BYTES = 256, 1 << 26
 
 
 class Arrays:
     """Batches of the rows of a file's arrays; one batch is in memory at a time."""
 
-    __slots__ = ("_batch", "_identity", "_inputs", "_labels", "_name", "_preprocess")
+    __slots__ = ("_batch", "_hashes", "_identity", "_inputs", "_labels", "_name", "_preprocess", "_start", "_stop")
 
     def __init__(
         self,
@@ -37,34 +41,98 @@ class Arrays:
         self._batch = batch
         self._name = name
         self._identity: DataIdentity | None = None
+        self._hashes: tuple[bytes, ...] | None = None
+        self._start, self._stop = 0, next(iter(self._inputs.values())).shape[0]
+
+    @property
+    def batch(self) -> int:
+        """Samples a batch."""
+        return self._batch
+
+    @property
+    def sample_hashes(self) -> tuple[bytes, ...]:
+        """The hash of every row as it is in the file, in order."""
+        return self._all_hashes()
+
+    def sample_name(self, place: int) -> str:
+        """Return what a row is called in messages."""
+        return f"{self._name}[{self._start + place}]"
+
+    def part(self, start: int, stop: int) -> "Arrays":
+        """Return the rows from `start` to before `stop` as a set of the same name, whose samples are called as here."""
+        found = Arrays(self._inputs, self._labels, self._preprocess, batch=self._batch, name=self._name)
+        found._start, found._stop = self._start + start, self._start + stop
+        return found
 
     @property
     def identity(self) -> DataIdentity:
         """What the samples are: hashes of the rows as they are in the file, read once."""
         if self._identity is None:
-            hashes = (digest for block in self._blocks(_HASHED_ROWS) for digest in hash_batch(Batch(block)))
             preprocess = self._preprocess.to_json() if self._preprocess else None
-            self._identity = identify(self._name, hashes, preprocess=preprocess)
+            self._identity = identify(self._name, self._all_hashes(), preprocess=preprocess)
         return self._identity
 
     def __len__(self) -> int:
-        return next(iter(self._inputs.values())).shape[0]
+        return self._stop - self._start
+
+    def _repr_html_(self) -> str:
+        rows = ((name or "the only input", list(column.shape)) for name, column in self._inputs.items())
+        facts = {"samples": len(self), "labelled": self._labels is not None, "batch": self._batch}
+        return card("Arrays", facts, name=self._name, more=table(("input", "shape"), rows))
 
     def __iter__(self) -> Iterator[Batch]:
-        labels = self._labels.blocks(self._batch) if self._labels else None
-        start = 0
+        labels = self._labels.blocks(self._batch, self._start, self._stop) if self._labels else None
+        seen: list[bytes] = []
         for block in self._blocks(self._batch):
-            rows = len(next(iter(block.values())))
-            names = tuple(f"{self._name}[{index}]" for index in range(start, start + rows))
-            start += rows
+            start, rows = len(seen), len(next(iter(block.values())))
+            names = tuple(map(self.sample_name, range(start, start + rows)))
+            seen += self._hashes[start : start + rows] if self._hashes else hash_batch(Batch(block))
             yield Batch(
                 self._preprocessed(block, names[0]),
                 labels=next(labels).astype(np.int64) if labels else None,
                 names=names,
+                hashes=tuple(map(short, seen[start:])),
             )
+        self._hashes = tuple(seen)
+
+    def pictures(self, samples: Collection[int]) -> Iterator[tuple[int, Image.Image]]:
+        """Yield pictures of these rows as they are in the file; none where they are not uint8 pixels of one input."""
+        wanted = frozenset(samples)
+        if len(self._inputs) != 1 or not wanted:
+            return
+        start, last = 0, max(wanted)
+        for block in self._blocks(self._rows_at_once()):
+            (rows,) = block.values()
+            for index in sorted(wanted & set(range(start, start + len(rows)))):
+                found = picture_of_row(rows[index - start])
+                if found is not None:
+                    yield index, found
+            start += len(rows)
+            if start > last:
+                return
+
+    def picture(self, sample: int | str) -> Image.Image | None:
+        """Return a picture of a row by its place or its hash (`Batch.hashes`); None where there is none."""
+        places = (
+            [sample]
+            if isinstance(sample, int)
+            else [i for i, one in enumerate(self._all_hashes()) if short(one) == sample]
+        )
+        return next((found for _, found in self.pictures(places[:1])), None)
+
+    def _all_hashes(self) -> tuple[bytes, ...]:
+        if self._hashes is None:
+            blocks = self._blocks(self._rows_at_once())
+            self._hashes = tuple(digest for block in blocks for digest in hash_batch(Batch(block)))
+        return self._hashes
+
+    def _rows_at_once(self) -> int:
+        """Return how many rows are read to be hashed or looked at: large ones one by one."""
+        row = sum(prod(column.shape[1:]) * column.dtype.itemsize for column in self._inputs.values())
+        return max(1, min(_HASHED_ROWS, _HASHED_BYTES // max(1, row)))
 
     def _blocks(self, rows: int) -> Iterator[dict[str, AnyArray]]:
-        columns = [column.blocks(rows) for column in self._inputs.values()]
+        columns = [column.blocks(rows, self._start, self._stop) for column in self._inputs.values()]
         for blocks in zip(*columns, strict=True):
             yield dict(zip(self._inputs, blocks, strict=True))
 

@@ -8,6 +8,7 @@ import numpy as np
 from quantlab.calibration.provenance import DataIdentity
 from quantlab.errors import InputError, UsageError
 from quantlab.numerics.arrays import I64, AnyArray
+from quantlab.numerics.markup import card, table
 
 UNNAMED = ""
 """The input name of data that do not name theirs; no model has it, since ONNX reserves it for «absent»."""
@@ -25,26 +26,38 @@ class Batch(dict[str, AnyArray]):
         int64, one class a sample; None if unknown.
     names
         One name a sample, for messages and reports; empty if unknown.
+    hashes
+        What each sample was made from, as 16 hexadecimal digits: its hash in the sketch of the set's `DataIdentity`.
+        Neither preprocessing nor the cut into batches changes it. Empty if unknown.
 
     Raises
     ------
     InputError
-        When there are not as many labels or names as samples, or the labels are no integers.
+        When there are not as many labels, names or hashes as samples, or the labels are no integers.
     """
 
-    __slots__ = ("labels", "names")
+    # Not «keys», which a dict has already.
+    __slots__ = ("hashes", "labels", "names")
 
     labels: I64 | None
     names: tuple[str, ...]
+    hashes: tuple[str, ...]
 
     def __init__(
-        self, inputs: Mapping[str, AnyArray], *, labels: AnyArray | None = None, names: tuple[str, ...] = ()
+        self,
+        inputs: Mapping[str, AnyArray],
+        *,
+        labels: AnyArray | None = None,
+        names: tuple[str, ...] = (),
+        hashes: tuple[str, ...] = (),
     ) -> None:
         super().__init__(inputs)
         self.labels = None if labels is None else self._checked_labels(np.asarray(labels))
         self.names = names
-        if names and len(names) != self.samples:
-            raise InputError(f"A batch of {self.samples} samples has {len(names)} names: give one a sample.")
+        self.hashes = hashes
+        for what, given in (("names", names), ("hashes", hashes)):
+            if given and len(given) != self.samples:
+                raise InputError(f"A batch of {self.samples} samples has {len(given)} {what}: give one a sample.")
 
     @property
     def samples(self) -> int:
@@ -57,6 +70,11 @@ class Batch(dict[str, AnyArray]):
         """The first dimension that all inputs share; None if there is none."""
         lengths = {values.shape[0] if values.ndim else None for values in self.values()}
         return lengths.pop() if len(lengths) == 1 else None
+
+    def _repr_html_(self) -> str:
+        rows = ((name or "the only input", str(values.dtype), list(values.shape)) for name, values in self.items())
+        facts = {"samples": self.samples, "labelled": self.labels is not None}
+        return card("Batch", facts, more=table(("input", "type", "shape"), rows))
 
     def _checked_labels(self, labels: AnyArray) -> I64:
         if labels.shape != (self.samples,) or labels.dtype.kind not in "iu":
@@ -83,7 +101,7 @@ class Batch(dict[str, AnyArray]):
             )
         (name,) = inputs
         renamed = {name if key == UNNAMED else key: values for key, values in self.items()}
-        return Batch(renamed, labels=self.labels, names=self.names)
+        return Batch(renamed, labels=self.labels, names=self.names, hashes=self.hashes)
 
 
 @runtime_checkable
@@ -101,6 +119,28 @@ class Dataset(Protocol):
 
     def __len__(self) -> int:
         """Count the samples."""
+        ...
+
+
+class Divisible(Dataset, Protocol):
+    """A data set that can be read from any sample on, so that its parts can be given to several workers."""
+
+    @property
+    def batch(self) -> int:
+        """Samples a batch."""
+        ...
+
+    @property
+    def sample_hashes(self) -> tuple[bytes, ...]:
+        """32 bytes a sample, in order; empty for one that is left out. `identity` is made of them."""
+        ...
+
+    def sample_name(self, place: int) -> str:
+        """Return what a sample is called in messages."""
+        ...
+
+    def part(self, start: int, stop: int) -> "Divisible":
+        """Return the samples from `start` to before `stop`; nothing is remembered of what was read here."""
         ...
 
 

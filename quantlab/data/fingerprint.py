@@ -58,12 +58,17 @@ def hash_file(path: Path) -> bytes:
     return state.digest()
 
 
+def short(digest: bytes) -> str:
+    """Return a hash as it stands in the sketch of an identity: its first 16 hexadecimal digits."""
+    return digest.hex()[:_SKETCH_DIGITS]
+
+
 def identify(
     name: str, hashes: Iterable[bytes], *, preprocess: dict[str, Any] | None = None, random: bool = False
 ) -> DataIdentity:
     """Return the identity of the samples with these hashes, in whatever order they come."""
     ordered = sorted(hashes)
-    distinct = sorted({digest.hex()[:_SKETCH_DIGITS] for digest in ordered})
+    distinct = sorted({short(digest) for digest in ordered})
     whole = hashlib.blake2b(b"".join(ordered), digest_size=_BYTES)
     return DataIdentity(
         name=name,

@@ -1,11 +1,24 @@
 """The datasets of an HDF5 file, having made sure that none of them lies in another file."""
 
 from collections.abc import Iterator
+from math import prod
 from pathlib import Path
 
 import h5py
 
 from quantlab.errors import InputError
+
+_LARGEST_CHUNK = 1 << 28  # bytes
+_LZF = 32000  # h5py's own
+_FILTERS = {
+    h5py.h5z.FILTER_DEFLATE,
+    h5py.h5z.FILTER_SHUFFLE,
+    h5py.h5z.FILTER_FLETCHER32,
+    h5py.h5z.FILTER_SZIP,
+    h5py.h5z.FILTER_NBIT,
+    h5py.h5z.FILTER_SCALEOFFSET,
+    _LZF,
+}
 
 
 def datasets(file: h5py.File, path: Path) -> dict[str, h5py.Dataset]:
@@ -33,6 +46,7 @@ def datasets(file: h5py.File, path: Path) -> dict[str, h5py.Dataset]:
             found[key] = item
     for key, dataset in found.items():
         _check_storage(key, dataset, path)
+        _check_sources(key, dataset, found, path)
     return dict(sorted(found.items()))
 
 
@@ -61,6 +75,14 @@ def _link(group: h5py.Group, name: str, key: str, path: Path) -> object:
     return link
 
 
+def _check_sources(key: str, dataset: h5py.Dataset, found: dict[str, h5py.Dataset], path: Path) -> None:
+    """Refuse a view of what is no plain dataset: HDF5 ends the process on one that views itself."""
+    for source in dataset.virtual_sources() if dataset.is_virtual else ():
+        viewed = found.get(source.dset_name.strip("/"))
+        if viewed is None or viewed.is_virtual:
+            raise InputError(f"«{key}» in {path} is a view of «{source.dset_name}», which is no plain dataset: copy it in.")
+
+
 def _check_storage(key: str, dataset: h5py.Dataset, path: Path) -> None:
     if dataset.external:
         raise InputError(
@@ -73,5 +95,10 @@ def _check_storage(key: str, dataset: h5py.Dataset, path: Path) -> None:
     )
     if outside:
         raise InputError(f"«{key}» in {path} takes its values from another file ({outside[0]}): copy them in.")
+    packing = dataset.id.get_create_plist()
+    if {packing.get_filter(index)[0] for index in range(packing.get_nfilters())} - _FILTERS:
+        raise InputError(f"«{key}» in {path} is packed by a plug-in, which is not loaded: store it with gzip or lzf.")
+    if dataset.chunks and prod(dataset.chunks) * dataset.dtype.itemsize > _LARGEST_CHUNK:
+        raise InputError(f"«{key}» in {path} is stored in chunks of {dataset.chunks}, too large to be unpacked at once.")
     if dataset.shape is None:
         raise InputError(f"«{key}» in {path} is empty.")

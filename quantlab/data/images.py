@@ -1,10 +1,8 @@
 """Data sets of image files, decoded one batch ahead."""
 
 import os
-import struct
-import zlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from os import PathLike
@@ -15,48 +13,14 @@ from PIL import Image
 
 from quantlab.calibration.provenance import DataIdentity
 from quantlab.data.batch import UNNAMED, Batch, checked_batch_size
-from quantlab.data.fingerprint import hash_file, identify
+from quantlab.data.decoding import available_formats, decode
+from quantlab.data.fingerprint import hash_file, identify, short
 from quantlab.data.listing import ImageFile, Source, list_images
+from quantlab.data.pictures import picture_of_file
 from quantlab.data.preprocess import Preprocess, checked_preprocess
 from quantlab.errors import InputError
 from quantlab.numerics.arrays import AnyArray
-
-MAX_PIXELS = 89_478_485
-"""Larger images are refused, as Pillow advises: a few kilobytes can unpack to gigabytes."""
-
-# Pillow's decoders of photographs and drawings only: its EPS reader, for one, runs another program.
-_FORMATS = (
-    "JPEG",
-    "PNG",
-    "WEBP",
-    "BMP",
-    "DIB",
-    "PPM",
-    "TIFF",
-    "GIF",
-    "MPO",
-    "JPEG2000",
-    "AVIF",
-    "TGA",
-    "PCX",
-)
-
-# What Pillow's decoders raise on damaged files; `Warning` where warnings are made errors.
-_UNREADABLE = (
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    Warning,
-    Image.DecompressionBombError,
-    struct.error,
-    zlib.error,
-)
+from quantlab.numerics.markup import card
 
 
 class Images:
@@ -71,7 +35,10 @@ class Images:
         Names of the files left out of the latest pass; always empty unless bad files may be skipped.
     """
 
-    __slots__ = ("_batch", "_files", "_identity", "_input", "_name", "_preprocess", "_skip_bad", "skipped")
+    __slots__ = (
+        "_batch", "_files", "_hashes", "_identity", "_input", "_is_part", "_left_out", "_name", "_preprocess",
+        "_skip_bad", "skipped",
+    )  # fmt: skip
 
     skipped: tuple[str, ...]
 
@@ -92,7 +59,47 @@ class Images:
         self._skip_bad = skip_bad
         self._name = name
         self._identity: DataIdentity | None = None
+        self._hashes: dict[int, bytes] = {}
+        self._left_out: frozenset[int] = frozenset()
+        self._is_part = False
         self.skipped = ()
+
+    @property
+    def batch(self) -> int:
+        """Samples a batch."""
+        return self._batch
+
+    @property
+    def sample_hashes(self) -> tuple[bytes, ...]:
+        """The hash of every file's bytes, in order; empty for a skippable file that cannot be read."""
+        return tuple(self._readable_hash(place) or b"" for place in range(len(self)))
+
+    @property
+    def left_out(self) -> tuple[int, ...]:
+        """Places of the files left out of the latest pass."""
+        return tuple(sorted(self._left_out))
+
+    def recall(self, skipped: Collection[int], others: Collection[int] = ()) -> None:
+        """Take a pass that was made elsewhere for the latest one: unreadable files, and others left out, by their places."""
+        self.skipped = tuple(self._files[place].name for place in sorted(skipped))
+        self._left_out = frozenset(skipped) | frozenset(others)
+
+    def sample_name(self, place: int) -> str:
+        """Return what an image is called in messages."""
+        return self._files[place].name
+
+    def part(self, start: int, stop: int) -> "Images":
+        """Return the images from `start` to before `stop` as a set of the same name; it may turn out to hold no sample."""
+        found = Images(
+            self._files[start:stop],
+            self._preprocess,
+            batch=self._batch,
+            input=self._input,
+            skip_bad=self._skip_bad,
+            name=self._name,
+        )
+        found._is_part = True
+        return found
 
     @property
     def identity(self) -> DataIdentity:
@@ -104,67 +111,109 @@ class Images:
             When a file cannot be read.
         """
         if self._identity is None:
-            hashes = [digest for file in self._files if (digest := self._hash(file)) is not None]
+            hashes = [digest for place in range(len(self)) if (digest := self._readable_hash(place)) is not None]
             self._identity = identify(self._name, hashes, preprocess=self._preprocess.to_json())
         return self._identity
+
+    def _repr_html_(self) -> str:
+        labelled = sum(file.label is not None for file in self._files)
+        steps = ", ".join(f"{key} {value}" for key, value in self._preprocess.to_json().items())
+        facts = {"images": len(self), "labelled": labelled, "batch": self._batch, "preprocess": steps}
+        return card("Images", facts, name=self._name)
 
     def __len__(self) -> int:
         return len(self._files)
 
     def __iter__(self) -> Iterator[Batch]:
-        skipped: list[str] = []
-        pending: list[tuple[ImageFile, AnyArray]] = []
+        skipped: list[int] = []
+        pending: list[tuple[int, AnyArray]] = []
         empty = True
         try:
-            for file, sample in self._decoded(skipped):
+            for place, sample in self._decoded(skipped):
                 empty = False
                 if pending and (len(pending) == self._batch or sample.shape != pending[0][1].shape):
                     yield self._emptied(pending)
-                pending.append((file, sample))
+                pending.append((place, sample))
             if pending:
                 yield self._emptied(pending)
         finally:
-            self.skipped = tuple(skipped)
-        if empty:
+            self.skipped = tuple(self._files[place].name for place in skipped)
+            self._left_out = frozenset(skipped)
+        if empty and not self._is_part:
             raise InputError(
-                f"None of the {len(self)} images of «{self._name}» can be read; the first is {skipped[0]}."
+                f"None of the {len(self)} images of «{self._name}» can be read; the first is {self.skipped[0]}."
             )
 
-    def _decoded(self, skipped: list[str]) -> Iterator[tuple[ImageFile, AnyArray]]:
+    def pictures(self, samples: Collection[int]) -> Iterator[tuple[int, Image.Image]]:
+        """Yield pictures of these samples of the latest pass, upright, before preprocessing; unreadable ones are left out."""
+        formats = available_formats()
+        kept = [place for place in range(len(self)) if place not in self._left_out]
+        for sample in sorted(set(samples) & set(range(len(kept)))):
+            found = picture_of_file(self._files[kept[sample]].path, formats)
+            if found is not None:
+                yield sample, found
+
+    def picture(self, sample: int | str) -> Image.Image | None:
+        """Return a picture of a sample by its place in the latest pass or its hash (`Batch.hashes`); None without one."""
+        if isinstance(sample, int):
+            return next((found for _, found in self.pictures([sample])), None)
+        known = ((place, self._readable_hash(place)) for place in range(len(self)))
+        place = next((place for place, digest in known if digest is not None and short(digest) == sample), None)
+        return None if place is None else picture_of_file(self._files[place].path, available_formats())
+
+    def _decoded(self, skipped: list[int]) -> Iterator[tuple[int, AnyArray]]:
         """Yield every readable image in order, while threads decode those of the next batch."""
-        formats = _available_formats()
-        files = iter(self._files)
-        ahead: deque[tuple[ImageFile, Future[AnyArray]]] = deque()
+        formats = available_formats()
+        places = iter(range(len(self)))
+        ahead: deque[tuple[int, Future[AnyArray]]] = deque()
         pool = ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1), thread_name_prefix="quantlab-decode")
         try:
             while True:
-                for file in islice(files, self._batch - len(ahead)):
-                    ahead.append((file, pool.submit(_decode, file.path, self._preprocess, formats)))
+                for place in islice(places, self._batch - len(ahead)):
+                    ahead.append((place, pool.submit(self._sample, place, formats)))
                 if not ahead:
                     return
-                file, future = ahead.popleft()
+                place, future = ahead.popleft()
                 try:
                     sample = future.result()
                 except InputError:
                     if not self._skip_bad:
                         raise
-                    skipped.append(file.name)
+                    skipped.append(place)
                 else:
-                    yield file, sample
+                    yield place, sample
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _emptied(self, pending: list[tuple[ImageFile, AnyArray]]) -> Batch:
+    def _sample(self, place: int, formats: tuple[str, ...]) -> AnyArray:
+        """Decode an image, in a thread, and keep its hash."""
+        sample = decode(self._files[place].path, self._preprocess, formats)
+        self._hash(place)
+        return sample
+
+    def _emptied(self, pending: list[tuple[int, AnyArray]]) -> Batch:
         """Stack the samples, and let go of them before the batch is handed out."""
-        labels = [file.label for file, _ in pending if file.label is not None]
-        names = tuple(file.name for file, _ in pending)
+        files = [self._files[place] for place, _ in pending]
+        labels = [file.label for file in files if file.label is not None]
+        hashes = tuple(short(self._hash(place)) for place, _ in pending)
         values = np.stack([sample for _, sample in pending])
         pending.clear()
-        return Batch({self._input: values}, labels=np.array(labels, np.int64) if labels else None, names=names)
+        return Batch(
+            {self._input: values},
+            labels=np.array(labels, np.int64) if labels else None,
+            names=tuple(file.name for file in files),
+            hashes=hashes,
+        )
 
-    def _hash(self, file: ImageFile) -> bytes | None:
+    def _hash(self, place: int) -> bytes:
+        """Return the hash of a file's bytes, which are read once for it."""
+        if place not in self._hashes:
+            self._hashes[place] = hash_file(self._files[place].path)
+        return self._hashes[place]
+
+    def _readable_hash(self, place: int) -> bytes | None:
         try:
-            return hash_file(file.path)
+            return self._hash(place)
         except InputError:
             if not self._skip_bad:
                 raise
@@ -233,25 +282,3 @@ def _default_name(source: Source) -> str:
         return "images"
     path = Path(source).resolve()
     return path.name if path.is_dir() else path.stem
-
-
-def _available_formats() -> tuple[str, ...]:
-    """Return the formats that this build of Pillow reads; loads its decoders before any thread needs them."""
-    Image.init()
-    return tuple(name for name in _FORMATS if name in Image.OPEN)
-
-
-def _decode(path: Path, preprocess: Preprocess, formats: tuple[str, ...]) -> AnyArray:
-    try:
-        with Image.open(path, formats=formats) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise InputError(
-                    f"it has {image.width}×{image.height} pixels, more than {MAX_PIXELS}: make it smaller."
-                )
-            return preprocess.apply_image(image)
-    except InputError as error:
-        raise InputError(f"{path} cannot be used: {error}") from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise InputError(f"{path} cannot be used: it has more than {MAX_PIXELS} pixels: make it smaller.") from error
-    except _UNREADABLE as error:
-        raise InputError(f"{path} cannot be read as an image: {error or type(error).__name__}.") from error

@@ -4,6 +4,7 @@ import csv
 import io
 import os
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -11,11 +12,23 @@ from pathlib import Path, PurePosixPath
 
 from quantlab.errors import InputError, UsageError
 
+if sys.version_info >= (3, 11):
+    from re._parser import SubPattern  # type: ignore[import-not-found]
+    from re._parser import parse as _parse
+else:
+    from sre_parse import SubPattern
+    from sre_parse import parse as _parse
+
+_MOST_REPEATS = 3  # on a name of 255 bytes, each further one would be a hundred times the work
+
 SUFFIXES = frozenset(
     {".avif", ".bmp", ".dib", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pcx", ".pgm"}
     | {".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"}
 )
 """File name endings that make a file in a folder an image; lists and manifests may name any file."""
+
+LARGEST = 1 << 26
+"""Bytes of the largest list or manifest: half a million long paths."""
 
 Source = str | PathLike[str] | Sequence[str | PathLike[str]]
 
@@ -94,6 +107,10 @@ def _in_file(path: Path) -> list[ImageFile]:
     if path.suffix.lower() in SUFFIXES and path.is_file():
         raise InputError(f"{path} is a single image: give its folder, or a list with one path a line.")
     try:
+        if path.exists() and not path.is_file():  # a pipe or a device may never end
+            raise InputError(f"{path} is no regular file: give a folder, a list or a manifest of images.")
+        if path.exists() and path.stat().st_size > LARGEST:
+            raise InputError(f"{path} is larger than {LARGEST >> 20} MiB, which no list of images is.")
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
         raise InputError(f"There is no folder, list or manifest {path}.") from error
@@ -129,9 +146,33 @@ def _compiled(pattern: str) -> re.Pattern[str]:
         compiled = re.compile(pattern)
     except re.error as error:
         raise UsageError(f"The label pattern {pattern!r} is no regular expression: {error}.") from error
+    if _may_take_for_ever(pattern):
+        raise UsageError(
+            f"The label pattern {pattern!r} repeats what has choices, or more than three parts: on some names it would never end; "
+            r"write a plain one, such as ^(\d+)_."
+        )
     if compiled.groups != 1:
         raise UsageError(f"The label pattern {pattern!r} has {compiled.groups} groups; give one, around the number.")
     return compiled
+
+
+def _may_take_for_ever(pattern: str) -> bool:
+    """Tell whether an expression backtracks exponentially, as (a+)+ and (a|ab)* do, or with a high power of the length."""
+    return _repeats(_parse(pattern), within=False) > _MOST_REPEATS
+
+
+def _repeats(part: object, *, within: bool) -> int:
+    """Return how many repetitions of no fixed count there are; one, or alternatives, within another are too many."""
+    if isinstance(part, tuple) and len(part) == 2 and str(part[0]).endswith("REPEAT"):
+        least, most, inner = part[1]
+        open_ended = int(least) < int(most)
+        counted = _MOST_REPEATS + 1 if open_ended and within else int(open_ended)
+        return counted + _repeats(inner, within=within or int(most) > 1)
+    if isinstance(part, tuple) and len(part) == 2 and str(part[0]) == "BRANCH" and within:
+        return _MOST_REPEATS + 1
+    if isinstance(part, (tuple, list, SubPattern)):
+        return sum(_repeats(inner, within=within) for inner in part)
+    return 0
 
 
 def _label(file: ImageFile, pattern: re.Pattern[str]) -> int:

@@ -192,8 +192,11 @@ def _per_channel(value: object, name: str, channels: int, color: str) -> PerChan
 def _number(item: object, name: str) -> float:
     if isinstance(item, bool) or not isinstance(item, (int, float, np.integer, np.floating)):
         raise UsageError(f"`{name}` must be a number or one a channel, not {item!r}.")
-    with np.errstate(over="ignore"):
-        rounded = np.float32(item)
+    try:
+        with np.errstate(over="ignore"):
+            rounded = np.float32(item)
+    except OverflowError:  # an integer beyond float64
+        rounded = np.float32(np.inf)
     if not np.isfinite(rounded) or (rounded == 0 and name != "mean"):
         raise UsageError(f"`{name}` must be finite{'' if name == 'mean' else ' and not 0'} as a float32, not {item!r}.")
     return float(item)

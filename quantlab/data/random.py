@@ -8,9 +8,10 @@ import numpy as np
 
 from quantlab.calibration.provenance import DataIdentity
 from quantlab.data.batch import Batch, checked_batch_size
-from quantlab.data.fingerprint import hash_arrays, identify
+from quantlab.data.fingerprint import hash_arrays, identify, short
 from quantlab.errors import UsageError
 from quantlab.numerics.arrays import AnyArray
+from quantlab.numerics.markup import card, table
 
 
 class InputSpec(Protocol):
@@ -34,7 +35,7 @@ class RandomData:
     other inputs.
     """
 
-    __slots__ = ("_batch", "_identity", "_samples", "_seed", "_shapes")
+    __slots__ = ("_batch", "_identity", "_samples", "_seed", "_shapes", "_start")
 
     def __init__(
         self, shapes: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]], samples: int, seed: int, batch: int
@@ -44,24 +45,51 @@ class RandomData:
         self._seed = seed
         self._batch = batch
         self._identity: DataIdentity | None = None
+        self._start = 0
+
+    @property
+    def batch(self) -> int:
+        """Samples a batch."""
+        return self._batch
+
+    @property
+    def sample_hashes(self) -> tuple[bytes, ...]:
+        """The hash of every sample, in order; they are drawn for it."""
+        return tuple(hash_arrays(self._sample(index)) for index in range(self._start, self._start + self._samples))
+
+    def sample_name(self, place: int) -> str:
+        """Return what a sample is called in messages."""
+        return f"random[{self._start + place}]"
+
+    def part(self, start: int, stop: int) -> "RandomData":
+        """Return the samples from `start` to before `stop`, the same ones."""
+        found = RandomData(self._shapes, stop - start, self._seed, self._batch)
+        found._start = self._start + start
+        return found
 
     @property
     def identity(self) -> DataIdentity:
         """What the samples are; they are drawn once for it."""
         if self._identity is None:
-            hashes = (hash_arrays(self._sample(index)) for index in range(self._samples))
-            self._identity = identify("random", hashes, random=True)
+            self._identity = identify("random", self.sample_hashes, random=True)
         return self._identity
+
+    def _repr_html_(self) -> str:
+        rows = ((name, str(kind), list(shape)) for name, (kind, shape) in self._shapes.items())
+        facts = {"samples": self._samples, "seed": self._seed, "batch": self._batch}
+        return card("RandomData", facts, more=table(("input", "type", "shape of a sample"), rows))
 
     def __len__(self) -> int:
         return self._samples
 
     def __iter__(self) -> Iterator[Batch]:
-        for start in range(0, self._samples, self._batch):
-            indices = range(start, min(start + self._batch, self._samples))
+        end = self._start + self._samples
+        for start in range(self._start, end, self._batch):
+            indices = range(start, min(start + self._batch, end))
             drawn = [self._sample(index) for index in indices]
             rows = {name: np.stack([sample[name] for sample in drawn]) for name in self._shapes}
-            yield Batch(rows, names=tuple(f"random[{index}]" for index in indices))
+            hashes = tuple(short(hash_arrays(sample)) for sample in drawn)
+            yield Batch(rows, names=tuple(f"random[{index}]" for index in indices), hashes=hashes)
 
     def _sample(self, index: int) -> dict[str, AnyArray]:
         return {

@@ -7,9 +7,10 @@ import numpy as np
 
 from quantlab.calibration.provenance import DataIdentity
 from quantlab.data.batch import Batch, Dataset
-from quantlab.data.fingerprint import hash_batch, identify
+from quantlab.data.fingerprint import hash_batch, identify, short
 from quantlab.errors import InputError, UsageError
 from quantlab.numerics.arrays import AnyArray
+from quantlab.numerics.markup import card
 
 Batches = Iterable[Mapping[str, Any]] | Callable[[], Iterable[Mapping[str, Any]]]
 """What a stream reads: a list, a loader, a generator (once), or a function that returns one of them."""
@@ -30,7 +31,8 @@ class Stream:
 
     What the stream holds is known only after one full pass; until then `identity` and `len` raise InputError.
     Every pass is hashed, and a pass that yields other samples than the one before is refused when it ends,
-    since no artefact could say on what it was made. A yielded `Batch` keeps its labels and names.
+    since no artefact could say on what it was made. A yielded `Batch` keeps its labels and names; its hashes are those
+    of the arrays as they were yielded.
     """
 
     __slots__ = ("_identity", "_name", "_source", "_spent")
@@ -59,6 +61,10 @@ class Stream:
             raise UnknownLengthError(self._unseen())
         return self._identity.count
 
+    def _repr_html_(self) -> str:
+        known = None if self._identity is None else self._identity.count
+        return card("Stream", {"samples": "known after a full pass" if known is None else known}, name=self._name)
+
     def __bool__(self) -> bool:
         return True
 
@@ -73,7 +79,9 @@ class Stream:
                     f"Batch {index} of «{self._name}» has the inputs {_listed(batch)}, but the first one had "
                     f"{_listed(first)}: yield the same inputs every time."
                 )
-            hashes.extend(hash_batch(batch))
+            new = list(hash_batch(batch))
+            batch.hashes = tuple(map(short, new))
+            hashes.extend(new)
             yield batch
         if not hashes:
             raise InputError(f"«{self._name}» yielded no sample.")

@@ -13,9 +13,10 @@ from quantlab.calibration.schemes import SMALLEST_SCALE
 from quantlab.diagnosis.survey import Part, Survey
 from quantlab.numerics.arrays import I64
 from quantlab.numerics.histogram import Histogram
+from quantlab.numerics.markup import card, table
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    import pandas as pd
 
 SHARE = 0.95
 """Share of the tensors that has to be within the tolerance."""
@@ -93,23 +94,17 @@ class Convergence:
         width = f"95 % of the thresholds are within {100 * self.curve()[-1]:.2g} % only"
         return f"{self.samples} samples are not enough for {self.method}: {width}{more}."
 
-    def plot(self, ax: "Axes | None" = None) -> "Axes":
-        """Draw every tensor's half-width in percent over the number of samples, and the tolerance as a line."""
-        from matplotlib import pyplot as plt
+    def frame(self) -> "pd.DataFrame":
+        """Return one line a tensor and size: the half-width of the threshold's 95 % interval, a share of the threshold."""
+        import pandas as pd
 
-        axes = ax if ax is not None else plt.subplots(figsize=(7, 3.2), layout="constrained")[1]
-        for widths in self.widths.values():
-            axes.plot(self.sizes, [100 * width for width in widths], color="tab:blue", alpha=0.25, linewidth=0.8)
-        if self.sizes:
-            axes.plot(self.sizes, [100 * width for width in self.curve()], color="tab:orange", label="95 % of tensors")
-        axes.axhline(100 * self.tolerance, color="tab:gray", linestyle="--", label=f"{100 * self.tolerance:g} %")
-        axes.set_xscale("log", base=2)
-        axes.set_yscale("symlog", linthresh=0.1)
-        axes.set_xlabel("samples")
-        axes.set_ylabel("95 % interval of the threshold, ± %")
-        axes.set_title(self.method, fontsize="medium")
-        axes.legend(fontsize="small")
-        return axes
+        lines = [(name, n, w) for name, widths in self.widths.items() for n, w in zip(self.sizes, widths, strict=True)]
+        return pd.DataFrame(lines, columns=pd.Index(["tensor", "samples", "half_width"]))
+
+    def _repr_html_(self) -> str:
+        rows = ((name, *(100 * width for width in widths)) for name, widths in self.widths.items())
+        columns = ("tensor", *(f"± % of {size:,} samples" for size in self.sizes))
+        return card("Convergence", {"finding": self.sentence}, more=table(columns, rows) if self.sizes else "")
 
 
 def convergence(survey: Survey, method: Callable[[Histogram], Range], tolerance: float = 0.02) -> Convergence:

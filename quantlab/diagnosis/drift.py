@@ -176,6 +176,19 @@ def divergence(one: Histogram, two: Histogram) -> float:
     return max(0.0, (_relative(p, middle) + _relative(q, middle)) / 2)
 
 
+def chance_divergence(one: Histogram, two: Histogram) -> float:
+    """Return the divergence to expect of as many independent values from one distribution, in bits.
+
+    (bins in use − 1) / (8 ln 2) · (1/m + 1/n) for m and n values (Grosse et al., Phys. Rev. E 65, 2002, 041905); 0 where
+    either has none.
+    """
+    if not one.total or not two.total:
+        return 0.0
+    top = max(one.top, two.top)
+    used = np.count_nonzero(_shares(one, top) + _shares(two, top))
+    return float((used - 1) / (8 * np.log(2)) * (1 / one.total + 1 / two.total))
+
+
 def _drift(
     tensor: str, pair: tuple[Histogram, Histogram], noise: float, params: QuantParams, own: QuantParams
 ) -> TensorDrift:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from quantlab.comparison.agreement import Agreement, Flip
-from quantlab.comparison.classes import chosen_classes, find_class_scores
 from quantlab.comparison.fixed_batch import cut, fixed_rows, run_filled
 from quantlab.comparison.labelled import LabelledBatches
 from quantlab.comparison.one_pass import Pair, Progress
@@ -18,7 +17,9 @@ from quantlab.errors import InputError, UsageError
 from quantlab.graph.model import Model
 from quantlab.graph.normalise import normalise
 from quantlab.graph.view import Graph
+from quantlab.metrics.classes import chosen_classes, find_class_scores
 from quantlab.numerics.arrays import F64, AnyArray, Tensors
+from quantlab.numerics.markup import card, table
 
 JUMP_DB = 3.0
 """A jump is at least so far below the usual: twice the noise."""
@@ -71,6 +72,14 @@ class Flips:
     tensors: int
     flipped: tuple[FlippedSample, ...]
     usual_margin: float | None = None
+
+    def _repr_html_(self) -> str:
+        rows = (
+            (s.flip.name or s.flip.index, s.flip.label, s.flip.fp32, s.flip.int8, s.margin, s.tensor)
+            for s in self.flipped
+        )
+        columns = ("sample", "label", "FP32", "INT8", "margin", "first seen in")
+        return card("Flips", {"finding": self.sentence}, more=table(columns, rows) if self.flipped else "")
 
     @property
     def sentence(self) -> str:

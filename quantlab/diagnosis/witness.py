@@ -7,7 +7,6 @@ from math import sqrt
 import numpy as np
 from typing_extensions import Self
 
-from quantlab.comparison.classes import find_class_scores
 from quantlab.comparison.fixed_batch import cut, fixed_rows, run_filled
 from quantlab.data.batch import Batch
 from quantlab.diagnosis.batch_norms import expectations
@@ -15,6 +14,7 @@ from quantlab.engines.engine import TensorSpec
 from quantlab.engines.onnx_runtime import OrtEngine, OrtOptions
 from quantlab.engines.opening import plain_network
 from quantlab.graph.model import Model
+from quantlab.metrics.classes import find_class_scores
 from quantlab.numerics.arrays import F64, AnyArray
 
 _BATCH = 8

@@ -94,6 +94,14 @@ class Engine(Protocol):
     def __exit__(self, *exc: object) -> None: ...
 
 
+class Opening(Protocol):
+    """What opens an engine again, in another process or on another machine; an engine gives its own as `opening`."""
+
+    def open(self, *, threads: int | None = None) -> Engine:
+        """Open it; `threads` inside an operator, where the runtime has such: None as it was."""
+        ...
+
+
 def free_sizes(inputs: Mapping[str, TensorSpec], batch: Tensors) -> dict[str, int]:
     """Return what this batch makes of the inputs' free dimensions, by name."""
     return {

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -105,7 +105,7 @@ class OrtEngine:
     def __init__(
         self, network: Network, *, outputs: tuple[str, ...] | None = None, options: OrtOptions | None = None
     ) -> None:
-        self._network, self._options = network, options or OrtOptions()
+        self._network, self._options, self._shown = network, options or OrtOptions(), outputs
         # ONNX Runtime leaves the buffer of an input that is an output untouched: such a tensor is handed through here.
         given = {i.name for i in network.proto.graph.input}
         computed = tuple(name for name in outputs or () if name not in given)
@@ -116,6 +116,12 @@ class OrtEngine:
         self._computed = tuple(name for name in self.outputs if name not in self.inputs)
         self._buffers: dict[str, AnyArray] = {}
         self._shapes: tuple[tuple[int, ...], ...] = ()
+
+    @property
+    def opening(self) -> "OrtOpening":
+        """What opens this engine again, to the same bits, elsewhere."""
+        network = replace(self._network, derivations=dict(self._network.derivations))  # which travels
+        return OrtOpening(network, self._shown, tuple(self.outputs), self._options)
 
     @property
     def derivations(self) -> Mapping[str, Derivation]:
@@ -223,6 +229,28 @@ class OrtEngine:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+@dataclass(frozen=True, slots=True)
+class OrtOpening:
+    """An engine's network and options: the session's own outputs, and which of them it shows."""
+
+    network: Network
+    shown: tuple[str, ...] | None
+    outputs: tuple[str, ...]
+    options: OrtOptions
+
+    def __post_init__(self) -> None:
+        if self.network.proto.ByteSize() >= _PROTOBUF_LIMIT:
+            raise InputError(
+                f"«{self.network.name}» has 2 GB or more, which cannot be sent to workers: run it in one process."
+            )
+
+    def open(self, *, threads: int | None = None) -> OrtEngine:
+        """Open the engine; the number of threads changes no bit."""
+        options = self.options if threads is None else replace(self.options, threads=threads)
+        engine = OrtEngine(self.network, outputs=self.shown, options=options)
+        return engine if tuple(engine.outputs) == self.outputs else engine.restrict(self.outputs)
 
 
 def first_line(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -9,8 +10,9 @@ from typing import BinaryIO
 
 import onnx
 
-from quantlab.errors import InputError
+from quantlab.errors import InputError, MachineError
 from quantlab.graph.stored_tensors import (
+    SMALL,
     add_tensor,
     canonical_bytes,
     copy_fields,
@@ -18,6 +20,9 @@ from quantlab.graph.stored_tensors import (
     stored_bytes,
     stored_tensors,
 )
+
+_SHARED = 4
+"""Tensors that may have the same bytes, on average."""
 
 _PAGE = 4096  # offsets on page boundaries let a runtime map the file into memory
 
@@ -52,6 +57,7 @@ def load_external(proto: onnx.ModelProto, folder: Path | None) -> None:
     if folder is None:
         return
     places = [_place(tensor, folder) for tensor in tensors]
+    _check_total(places, folder)
     with ExitStack() as stack:
         files = {p: stack.enter_context(p.open("rb")) for p in dict.fromkeys(place.file for place in places)}
         for tensor, place in zip(tensors, places, strict=True):
@@ -100,6 +106,29 @@ def _place(tensor: onnx.TensorProto, folder: Path) -> _Place:
     return _Place(file, offset, length)
 
 
+def _check_total(places: list[_Place], folder: Path) -> None:
+    """Refuse more bytes than the files have, but for weights that a few tensors share, or than the machine has."""
+    asked = sum(place.length for place in places)
+    held = sum(file.stat().st_size for file in {place.file for place in places})
+    if asked > _SHARED * held + SMALL:
+        raise InputError(
+            f"The tensors in '{folder}' ask for {asked:,} bytes of external data, but the files have {held:,}: thousands of "
+            "tensors share the same bytes, which no exporter does; export the model again."
+        )
+    if asked > machine_bytes():
+        raise MachineError(
+            f"The weights take {asked:,} bytes, and this machine has {machine_bytes():,} of memory: take a larger one."
+        )
+
+
+def machine_bytes() -> int:
+    """Return the bytes of memory that the machine has; where the system does not tell, more than any has."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return 1 << 60
+
+
 def _inside(tensor: onnx.TensorProto, location: str, folder: Path) -> Path:
     """Return the file that `location` names, which must lie in `folder` once all links are followed."""
     parts = {*PurePosixPath(location).parts, *PureWindowsPath(location).parts}
@@ -135,7 +164,7 @@ def _outside(tensor: onnx.TensorProto, location: str) -> InputError:
 
 
 def _number(tensor: onnx.TensorProto, key: str, text: str) -> int:
-    if not (text.isascii() and text.isdigit()):
+    if not (text.isascii() and text.isdigit() and len(text) < 20):
         raise InputError(
             f"Tensor '{tensor.name}' gives '{text}' as the {key} of its external data, which is not a whole number "
             "of bytes: export the model again."

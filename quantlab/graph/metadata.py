@@ -21,9 +21,27 @@ def provenance_of(model: Model) -> Provenance | None:
         if entry.key == METADATA_KEY:
             try:
                 stored = json.loads(entry.value).get("provenance")
-            except (ValueError, AttributeError) as error:
+            except (ValueError, AttributeError, RecursionError) as error:
                 raise InputError(f"The model's metadata «{METADATA_KEY}» are damaged: {error}.") from error
             return Provenance.from_json(stored) if stored else None
+    return None
+
+
+def cache_text_of(model: Model) -> str | None:
+    """Return the calibration cache that `quantize` stored in a Q/DQ model made of one; None for others.
+
+    Raises
+    ------
+    InputError
+        When the stored text was damaged.
+    """
+    for entry in model.proto.metadata_props:
+        if entry.key == METADATA_KEY:
+            try:
+                stored = json.loads(entry.value).get("cache")
+            except (ValueError, AttributeError, RecursionError) as error:
+                raise InputError(f"The model's metadata «{METADATA_KEY}» are damaged: {error}.") from error
+            return stored if isinstance(stored, str) else None
     return None
 
 

@@ -16,6 +16,7 @@ from quantlab.graph.external_data import externalised, load_external
 from quantlab.graph.stored_tensors import PROTOBUF_LIMIT, check_light, light_copy, stored_bytes, stored_tensors
 from quantlab.graph.view import Graph, bodies
 from quantlab.graph.wire import is_cut_short, looks_like_onnx
+from quantlab.numerics.markup import card
 
 OLDEST_OPSET, NEWEST_OPSET = 11, 23
 _OVERHEAD = 256  # bytes that protobuf may add to a tensor's data, name and shape included
@@ -36,6 +37,10 @@ class Model:
     def name(self) -> str:
         """What to call the model: its file's name, else its graph's, else "model"."""
         return self.path.name if self.path else self.proto.graph.name or "model"
+
+    def _repr_html_(self) -> str:
+        facts = {"operators": len(self.proto.graph.node), "opset": self.opset, "digest": self.digest[:22]}
+        return card("Model", facts, name=self.name)
 
     @property
     def opset(self) -> int:
@@ -171,6 +176,7 @@ def _check_graph(proto: onnx.ModelProto, what: str) -> None:
         return  # constants inside nodes beyond what the checker can serialize
     _check_every_input_is_written(light, what)
     _check_declared_types(light.graph, what)
+    _check_attributes(light.graph, what)
     reason = _refused(light)
     if "topologically sorted" in reason:  # runtimes do not ask for an order
         nodes = [*Graph(light).nodes]
@@ -219,6 +225,19 @@ def _check_declared_types(graph: onnx.GraphProto, what: str) -> None:
     for node in graph.node:
         for body in bodies(node):
             _check_declared_types(body, what)
+
+
+def _check_attributes(graph: onnx.GraphProto, what: str) -> None:
+    """Refuse attributes that stand for an argument of a function where there is no function."""
+    for node in graph.node:
+        named = next((a.ref_attr_name for a in node.attribute if a.ref_attr_name), None)
+        if named is not None:
+            raise InputError(
+                f"{what} is not a valid ONNX model (node '{node.name}' of type {node.op_type} refers to the attribute "
+                f"'{named}' of a function, but is in none): export it again."
+            )
+        for body in bodies(node):
+            _check_attributes(body, what)
 
 
 def _refuse_heavy_nodes(light: onnx.ModelProto, limit: int) -> None:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quantlab.builder import check_model
+from quantlab.caches.tensors import cache_tensors, with_aliases
 from quantlab.calibration.methods.tensorrt import TensorRTLegacy
 from quantlab.calibration.scale_table import ScaleTable
 from quantlab.calibration.trt_cache import header
 from quantlab.graph.model import load_model
 from quantlab.jobs import remarks
-from quantlab.jobs.cache_tensors import cache_tensors, with_aliases
 from quantlab.jobs.manifest import Recipe, file_digest, record
 from quantlab.jobs.quantizing import read_scales
 from quantlab.jobs.step import Made, Remake, carry_out, check_output
@@ -81,11 +81,11 @@ def make_cache(what: Caching, *, remake: Remake = "never") -> Made:
             listed = ", ".join(f"«{name}»" for name in missing[:6])
             more = f" and {len(missing) - 6} more" if len(missing) > 6 else ""
             notes.append(f"The cache is partial: {len(missing)} tensors have no scale ({listed}{more}).")
+        if sidecar_path(what.output).exists():  # before the cache, which is not finished without it
+            record(sidecar_path(what.output), recipe(), versions=versions())
         return versions()
 
     fresh = carry_out(what.output, recipe, make, remake=remake)
-    if fresh and sidecar_path(what.output).exists():
-        record(sidecar_path(what.output), recipe(), versions=versions())
     return Made(what.output, fresh, (*remarks.on_table(read_scales(what.scales, model)), *notes))
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from quantlab.calibration.calibrate import calibrate
 from quantlab.calibration.methods.names import parse_method
+from quantlab.calibration.overrides import Overrides
 from quantlab.calibration.provenance import DataIdentity
 from quantlab.calibration.rules import Rule
 from quantlab.calibration.scale_table import ScaleTable
@@ -15,6 +16,7 @@ from quantlab.jobs import remarks
 from quantlab.jobs.manifest import Recipe, file_digest
 from quantlab.jobs.step import Made, Remake, carry_out, check_output
 from quantlab.storage.histograms_h5 import read_histograms
+from quantlab.storage.overrides_yaml import read_overrides
 from quantlab.storage.scale_table_csv import write_scale_table_csv
 from quantlab.storage.scale_table_json import read_scale_table, write_scale_table
 from quantlab.versions import versions
@@ -39,6 +41,8 @@ class Calibrating:
         As people write them: «percentile:99.99», «affine-uint8».
     rules
         (name pattern, method), for tensors that need another method; the first that matches wins.
+    overrides
+        A YAML file with ranges set by hand, which go before every rule; None: there is none.
     """
 
     histograms: Path
@@ -46,6 +50,7 @@ class Calibrating:
     method: str = "squared-error"
     scheme: str = "symmetric"
     rules: tuple[tuple[str, str], ...] = ()
+    overrides: Path | None = None
 
 
 def calibrate_scales(what: Calibrating, *, remake: Remake = "never") -> Made:
@@ -60,13 +65,17 @@ def calibrate_scales(what: Calibrating, *, remake: Remake = "never") -> Made:
     check_output(what.output, (".json",), what.histograms)
     method, scheme = parse_method(what.method), parse_scheme(what.scheme)
     rules = tuple(Rule(pattern, method=parse_method(text)) for pattern, text in what.rules)
+    overrides = Overrides() if what.overrides is None else read_overrides(what.overrides)
 
     def recipe() -> Recipe:
         options = {"method": repr(method), "scheme": what.scheme, "rules": [[r.pattern, repr(r.method)] for r in rules]}
-        return Recipe("calibrate", {"histograms": file_digest(what.histograms)}, options)
+        by_hand = {} if what.overrides is None else {"overrides": file_digest(what.overrides)}
+        return Recipe("calibrate", {"histograms": file_digest(what.histograms), **by_hand}, options)
 
     def make() -> Mapping[str, str]:
-        table = calibrate(read_histograms(what.histograms), method, scheme=scheme, rules=rules)
+        histograms = read_histograms(what.histograms)
+        by_hand = overrides.rules(histograms)
+        table = calibrate(histograms, method, scheme=scheme, rules=(*by_hand, *rules))
         write_scale_table(what.output, table)
         return versions()
 

@@ -9,6 +9,7 @@ from quantlab import engines
 from quantlab.collector.collect import DEFAULT_BUDGET, CollectOptions, collect
 from quantlab.data import Dataset
 from quantlab.engines.engine import Engine, TensorSpec
+from quantlab.errors import UsageError
 from quantlab.graph.model import Model, load_model
 from quantlab.jobs import data_source
 from quantlab.jobs.data_source import DataSource, open_data
@@ -16,6 +17,12 @@ from quantlab.jobs.manifest import Recipe, file_digest
 from quantlab.jobs.step import Made, Progress, Remake, carry_out, check_output
 from quantlab.numerics.tensorrt_histogram import TensorRTGrid
 from quantlab.storage.histograms_h5 import write_histograms
+from quantlab.workers.declared import Workers
+from quantlab.workers.ledger import SHARD
+from quantlab.workers.opening import can_be_cut, divisible
+from quantlab.workers.part_form import LeftOut
+from quantlab.workers.shelf import Shelf
+from quantlab.workers.spread import Spread
 
 Expose: TypeAlias = Literal["quantizable", "all"] | tuple[str, ...]
 
@@ -42,6 +49,8 @@ class Collecting:
         refuse or count NaN and infinities.
     custom_ops
         Libraries, or Python files, with operators of the model's that ONNX Runtime lacks.
+    workers
+        Who counts; by default this process, which keeps what it has finished in `<output>.parts` and goes on from there.
     """
 
     model: Path
@@ -53,6 +62,7 @@ class Collecting:
     budget: int = DEFAULT_BUDGET
     nonfinite: Literal["refuse", "count"] = "refuse"
     custom_ops: tuple[Path, ...] = ()
+    workers: Workers = Workers()
 
 
 def collect_histograms(
@@ -72,6 +82,8 @@ def collect_histograms(
         data = open_data(what.data, inputs_for(what.data, model, what.custom_ops))
     grid = None if what.tensorrt_grid is None else TensorRTGrid(what.tensorrt_grid)
     settings = CollectOptions(budget=what.budget, nonfinite=what.nonfinite, progress=progress)
+    left_out: list[LeftOut] = []
+    on = spread_for(what.workers, data, what.output, grid=grid is not None, skip_bad=what.data.skip_bad, left_out=left_out)
 
     def recipe() -> Recipe:
         samples = data_source.digests(what.data, data, order=grid is not None)
@@ -83,12 +95,46 @@ def collect_histograms(
 
     def make() -> Mapping[str, str]:
         with open_exposed(model, what) as engine:
-            found = collect(engine, data, grid=grid, options=settings)
+            found = collect(engine, data, grid=grid, options=settings, on=on)
         write_histograms(what.output, found)
         return found.provenance.versions
 
     fresh = carry_out(what.output, recipe, make, remake=remake)
-    return Made(what.output, fresh, notes_on(what.data, data_source.skipped(data)))
+    clear_parts(what.output)
+    return Made(what.output, fresh, (*notes_on(what.data, data_source.skipped(data)), *map(_told, left_out)))
+
+
+def spread_for(
+    workers: Workers, data: Dataset, output: Path, *, grid: bool = False, skip_bad: bool, left_out: list[LeftOut]
+) -> Spread | None:
+    """Return what shares the work out, or None where one pass does: few samples, or data that cannot be cut.
+
+    Raises
+    ------
+    UsageError
+        When workers were asked for and the data cannot be cut, or TensorRT's grid is asked for.
+    """
+    if workers.asked and grid:
+        raise UsageError("TensorRT's grid depends on the order of the samples, so one process counts it: leave --workers out.")
+    if workers.asked:
+        divisible(data)
+    elif grid or not can_be_cut(data) or len(data) <= 2 * (workers.shard or SHARD):
+        return None
+    return workers.spread(parts_of(output), skip_bad=skip_bad, told=left_out.extend)
+
+
+def parts_of(output: Path) -> Path:
+    """Return the folder in which the finished parts of an output are kept until it is written."""
+    return output.with_name(f"{output.name}.parts")
+
+
+def clear_parts(output: Path) -> None:
+    """Delete the parts of an output that is written."""
+    Shelf(parts_of(output), "").clear()
+
+
+def _told(sample: LeftOut) -> str:
+    return f"Left out: {sample}"
 
 
 def open_exposed(model: Model, what: Collecting) -> Engine:

@@ -13,30 +13,31 @@ from quantlab.builder import check_model, provenance_of
 from quantlab.calibration.scale_table import ScaleTable
 from quantlab.comparison.comparison import CompareOptions, Comparison, Sizes, compare
 from quantlab.comparison.latency import measure_latency
-from quantlab.comparison.tasks import TopK
-from quantlab.comparison.tensors import TensorProbe
+from quantlab.comparison.sample_file import samples_path, write_samples
 from quantlab.data import Dataset
 from quantlab.engines.engine import Engine
 from quantlab.errors import InputError, UsageError
 from quantlab.graph.metadata import METADATA_KEY
 from quantlab.graph.model import Model, load_model
-from quantlab.graph.normalise import normalise
 from quantlab.graph.stored_tensors import stored_bytes
-from quantlab.graph.view import Graph
 from quantlab.jobs import data_source, remarks
 from quantlab.jobs.checks import check_forms, check_scales
-from quantlab.jobs.collecting import fitting, inputs_for, notes_on, operators
+from quantlab.jobs.collecting import clear_parts, fitting, inputs_for, notes_on, operators, spread_for
 from quantlab.jobs.data_source import DataSource, open_data
 from quantlab.jobs.manifest import Recipe, file_digest
+from quantlab.jobs.metric_choice import chosen_metrics, labels_of
+from quantlab.jobs.metric_choice import options as metric_options
 from quantlab.jobs.quantizing import read_scales
 from quantlab.jobs.step import Made, Progress, Remake, carry_out, check_output
+from quantlab.jobs.tensor_probe import open_probe, quantized_tensors
 from quantlab.storage.text import read_text, write_text
 from quantlab.versions import versions
+from quantlab.workers.declared import Workers
+from quantlab.workers.part_form import LeftOut
+from quantlab.workers.spread import Spread
 
 Mode: TypeAlias = Literal["simulate", "optimize"]
 """simulate: the arithmetic of TensorRT's INT8 kernels; optimize: ONNX Runtime's own integer kernels."""
-
-_PROBE_BATCH = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,10 @@ class Comparing:
         False: leave labels out, and with them the scores.
     custom_ops
         Libraries, or Python files, with operators of the models' that ONNX Runtime lacks.
+    metrics
+        Names of what to score by, as `parse_metric` takes them; () is top-k where the data have labels.
+    workers
+        Who compares; by default this process, which keeps what it has finished in `<output>.parts` and goes on from there.
     """
 
     fp32: Path
@@ -76,12 +81,16 @@ class Comparing:
     top: tuple[int, ...] = (1, 5)
     labels: bool = True
     custom_ops: tuple[Path, ...] = ()
+    metrics: tuple[str, ...] = ()
+    workers: Workers = Workers()
 
 
 def compare_models(
     what: Comparing, data: Dataset | None = None, *, remake: Remake = "never", progress: Progress | None = None
 ) -> Made:
-    """Write the comparison, unless it is current; `data` is the declared set if it is open already.
+    """Write the comparison, and beside it every sample's results, unless both are current.
+
+    `data` is the declared set if it is open already.
 
     Raises
     ------
@@ -90,7 +99,9 @@ def compare_models(
         INT8 model that was made from another float model or other scales, or as `carry_out` tells; UsageError for the
         latency of a simulation.
     """
+    beside = samples_path(what.output)
     check_output(what.output, (".json",), what.fp32, what.int8, what.scales)
+    check_output(beside, (".h5",), Path(what.data.place) if what.data.place else None)
     fp32, int8 = load_model(what.fp32), load_model(what.int8)
     check_forms(fp32, int8)
     check_model(provenance_of(int8), fp32)
@@ -109,16 +120,21 @@ def compare_models(
         return Recipe(
             "compare",
             inputs | data_source.digests(what.data, samples, labels=what.labels) | operators(what.custom_ops),
-            options | data_source.options(what.data),
+            options | metric_options(what.metrics) | data_source.options(what.data),
         )
 
+    left_out: list[LeftOut] = []
+    on = spread_for(what.workers, samples, what.output, skip_bad=what.data.skip_bad, left_out=left_out)
+
     def make() -> Mapping[str, str]:
-        found = _compared(what, (fp32, int8), table, samples, mode, progress)
+        found = _with_samples(what.output, _compared(what, (fp32, int8), table, samples, mode, (progress, on)))
         write_text(what.output, json.dumps(found.to_json(), ensure_ascii=False, indent=1) + "\n")
         return versions(found.backends.int8)
 
-    fresh = carry_out(what.output, recipe, make, remake=remake)
+    fresh = carry_out(what.output, recipe, make, remake=remake, beside=(beside,))
+    clear_parts(what.output)
     notes = (*notes_on(what.data, data_source.skipped(samples)), *_remarks(read_comparison(what.output), what))
+    notes = (*notes, *(f"Left out: {sample}" for sample in left_out))
     return Made(what.output, fresh, notes)
 
 
@@ -155,7 +171,7 @@ def target_of(model: Model) -> str | None:
         if entry.key == METADATA_KEY:
             try:
                 found = json.loads(entry.value)
-            except ValueError:
+            except (ValueError, RecursionError):
                 return None
             target = found.get("target") if isinstance(found, dict) else None
             return target if isinstance(target, str) else None
@@ -169,12 +185,6 @@ def model_bytes(model: Model, path: Path) -> int:
     return size if size >= weights else size + weights
 
 
-def metrics_for(data: Dataset, top: tuple[int, ...]) -> tuple[TopK, ...]:
-    """Return the top-k scores where the data have labels; none otherwise."""
-    first = next(iter(data), None)
-    return tuple(TopK(k) for k in top) if first is not None and first.labels is not None else ()
-
-
 def _remarks(found: Comparison, what: Comparing) -> Iterator[str]:
     if not found.chosen_on and what.final:
         yield "The INT8 model does not tell which data chose its scales, so nobody checked that they were others."
@@ -185,8 +195,15 @@ def _remarks(found: Comparison, what: Comparing) -> Iterator[str]:
 def _table(path: Path, fp32: Model, int8: Model) -> ScaleTable:
     table = read_scales(path, fp32)
     check_model(table.provenance, fp32)
-    check_scales(table, int8, _shown(fp32, int8, table))
+    check_scales(table, int8, quantized_tensors(fp32, int8, table))
     return table
+
+
+def _with_samples(output: Path, found: Comparison) -> Comparison:
+    """Write every sample's results, and return the comparison that names them."""
+    if found.samples_table is None:
+        return found
+    return replace(found, samples_file=write_samples(output, found.samples_table))
 
 
 def _compared(
@@ -195,55 +212,33 @@ def _compared(
     table: ScaleTable | None,
     data: Dataset,
     mode: Mode,
-    progress: Progress | None,
+    how: tuple[Progress | None, Spread | None],
 ) -> Comparison:
     fp32, int8 = models
+    progress, on = how
     provenance = provenance_of(int8)
     with ExitStack() as opened:
         one = opened.enter_context(engines.ort(fp32, custom_ops=what.custom_ops))
         two = opened.enter_context(open_int8(int8, mode, what.custom_ops))
-        probe = None if table is None else _probe(fp32, int8, table, what.custom_ops, opened)
+        probe = None if table is None else open_probe(fp32, int8, table, what.custom_ops, opened)
         found = compare(
             one,
             two,
             data,
-            metrics=metrics_for(data, what.top) if what.labels else (),
+            metrics=chosen_metrics(what.metrics, data, what.top, model=fp32, labels=what.labels),
             chosen_on=provenance.chosen_on if provenance else (),
-            options=CompareOptions(final=what.final, probe=probe, progress=progress),
+            options=CompareOptions(
+                final=what.final,
+                labels=labels_of(what.data, what.metrics) if what.labels else None,
+                probe=probe,
+                progress=progress,
+                on=on,
+            ),
         )
         found = replace(found, sizes=Sizes(model_bytes(fp32, what.fp32), model_bytes(int8, what.int8)))
         if what.latency:
             found = replace(found, latency=measure_latency(one, two, next(iter(data))))
     return found
-
-
-def _probe(fp32: Model, int8: Model, table: ScaleTable, custom_ops: tuple[Path, ...], opened: ExitStack) -> TensorProbe:
-    """Return engines that show the activations that the INT8 model quantizes, as far as both graphs have them."""
-    shown = _shown(fp32, int8, table)
-    engine = opened.enter_context(engines.ort(fp32, expose=shown, optimize=False, custom_ops=custom_ops))
-    return TensorProbe(
-        engine,
-        opened.enter_context(engines.ort(int8, expose=shown, optimize=False, custom_ops=custom_ops)),
-        tensors=shown,
-        table=table,
-        batch=_probe_batch(engine),
-    )
-
-
-def _shown(fp32: Model, int8: Model, table: ScaleTable) -> tuple[str, ...]:
-    own = set(Graph(normalise(fp32).model.proto).float_activations())
-    nodes = int8.proto.graph.node
-    theirs = {node.input[0] for node in nodes if node.op_type == "QuantizeLinear"}
-    theirs |= {node.output[0] for node in nodes if node.op_type == "DequantizeLinear"}
-    shown = tuple(r.tensor for r in table.rows if r.role != "weight" and r.tensor in own and r.tensor in theirs)
-    if not shown:
-        raise InputError("The INT8 model quantizes no tensor of the scale table: the scales are of another model.")
-    return shown
-
-
-def _probe_batch(engine: Engine) -> int | None:
-    fixed = any(spec.shape and isinstance(spec.shape[0], int) for spec in engine.inputs.values())
-    return None if fixed else _PROBE_BATCH
 
 
 def _whole_digest(model: Model, path: Path) -> str:

@@ -20,6 +20,7 @@ class DataSection(Section):
     input: str | None = None
     label_pattern: str | None = None
     skip_bad: bool = False
+    labels: str | None = Field(None, min_length=1)
 
 
 def _section(value: Any) -> Any:

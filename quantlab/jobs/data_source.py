@@ -40,6 +40,8 @@ class DataSource:
         Leave out unreadable images instead of refusing them.
     random
         So many random samples instead of data.
+    labels
+        A file of labels that are not one integer a sample, or that stand in for the data's own (`read_labels`).
     """
 
     place: str | None = None
@@ -49,6 +51,7 @@ class DataSource:
     label_pattern: str | None = None
     skip_bad: bool = False
     random: int | None = None
+    labels: str | None = None
 
     def __post_init__(self) -> None:
         if (self.place is None) == (self.random is None):
@@ -121,8 +124,10 @@ def digests(source: DataSource, data: Dataset, *, labels: bool = False, order: b
     if isinstance(data, Stream):
         _read_once(data)
     found = {"data": data.identity.digest}
+    if labels and source.labels is not None:
+        return found | {"labels": file_digest(Path(source.labels))} | _script_digest(source)
     if source.place is not None and _kind(source.place) == "script":
-        return found | ({"script": file_digest(_script_path(source.place))} if labels else {})
+        return found | (_script_digest(source) if labels else {})
     if labels and source.place is not None:
         found |= _label_digest(source)
     if order and source.place is not None:
@@ -142,10 +147,9 @@ def skipped(data: Dataset) -> tuple[str, ...]:
 
 
 def located(source: DataSource, folder: Path) -> DataSource:
-    """Return the source with its place taken relative to a folder."""
-    if source.place is None:
-        return source
-    return replace(source, place=str(folder / source.place))
+    """Return the source with its place and its labels taken relative to a folder."""
+    place, labels = (None if at is None else str(folder / at) for at in (source.place, source.labels))
+    return replace(source, place=place, labels=labels)
 
 
 def _kind(place: str) -> str:
@@ -162,6 +166,13 @@ def _kind(place: str) -> str:
 def _script_path(place: str) -> Path:
     path, colon, function = place.rpartition(":")
     return Path(path) if colon and function.isidentifier() else Path(place)
+
+
+def _script_digest(source: DataSource) -> dict[str, str]:
+    """Return the digest of the script that yields the samples, if one does."""
+    if source.place is None or _kind(source.place) != "script":
+        return {}
+    return {"script": file_digest(_script_path(source.place))}
 
 
 def _only(source: DataSource, what: str, *names: str) -> None:

@@ -22,9 +22,11 @@ from quantlab.errors import QuantlabError
 from quantlab.jobs.checks import check_target
 from quantlab.jobs.data_section import DataEntry, DataSection, Section
 from quantlab.jobs.data_source import DataSource
+from quantlab.jobs.metric_choice import parsed
 from quantlab.jobs.preprocessing import preprocess_of, read_preprocess
 from quantlab.jobs.sizes import parse_bytes
 from quantlab.jobs.training_section import TrainingSection
+from quantlab.metrics.names import with_files
 
 DEFAULT_METHODS = ("minmax", "percentile:99.99", "percentile:99.999", "entropy", "squared-error")
 BEST = "best"
@@ -66,6 +68,14 @@ class CacheSection(Section):
         return str(value) if isinstance(value, float) else value  # YAML reads 8.6 as a number
 
 
+class Objections(ValueError):
+    """What in a job does not go together: sentences, each with the field in backquotes before any other."""
+
+    def __init__(self, listed: tuple[str, ...]) -> None:
+        super().__init__("; ".join(listed))
+        self.listed = listed
+
+
 class Job(Section):
     """Everything that one run does; paths are relative to the job's file.
 
@@ -89,20 +99,27 @@ class Job(Section):
         squared-error, or the only method.
     rules
         Name pattern → method, for tensors that need another one; the first that matches wins.
+    overrides
+        A YAML file with ranges set by hand, as `quantlab calibrate --overrides` takes it; they go before every rule.
     target, weights, head
         As `quantlab quantize` takes them.
     cache
         Null: no calibration cache.
     ort
         Also build a model for ONNX Runtime's integer kernels, and measure it with its latency.
+    metrics
+        What the sets with labels are scored by, as `parse_metric` takes it; by default top-1, and top-5 on the evaluation
+        set. Files that they name are relative to the job's file.
     max_drop
-        Top-1 points that the result may lose on the evaluation set; more is exit code 1.
+        Points of the first metric that the result may lose on the evaluation set; more is exit code 1.
     budget
         Memory for exposed activations, such as 512MiB.
     tensorrt_grid
         Batch of TensorRT's own histogram, for the tensorrt-… methods.
     qat
         The PyTorch module behind the model, and how to train it where PTQ loses more than `max_drop`.
+    history
+        A folder to which the run's comparison is added at the end, as `quantlab history add` does.
     """
 
     model: Path
@@ -113,15 +130,18 @@ class Job(Section):
     methods: tuple[str, ...] = Field(DEFAULT_METHODS, min_length=1)
     choose: str = ""
     rules: dict[str, str] = Field(default_factory=dict)
+    overrides: Path | None = None
     target: str = "tensorrt"
     weights: Literal["qdq", "int8"] = "int8"
     head: Literal["float", "int8"] = "float"
     cache: CacheSection | None = None
     ort: bool = False
+    metrics: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
     max_drop: float | None = Field(None, ge=0, allow_inf_nan=False)
     budget: Annotated[int, BeforeValidator(_size)] = DEFAULT_BUDGET
     tensorrt_grid: int | None = Field(None, ge=1)
     qat: TrainingSection | None = None
+    history: Path | None = None
     _sources: dict[str, DataSource] = PrivateAttr(default_factory=dict)
     _name: str = PrivateAttr("")
 
@@ -132,9 +152,11 @@ class Job(Section):
         trains = isinstance(fields, dict) and fields.get("qat") and isinstance(fields.get("output"), str)
         return {"model": f"{fields['output']}/{EXPORTED}", **fields} if trains else fields
 
-    @validated("model", "output", mode="before")
+    @validated("model", "output", "overrides", "history", mode="before")
     @classmethod
     def _beside_the_file(cls, value: Any, info: ValidationInfo) -> Any:
+        if value is None and info.field_name in ("overrides", "history"):
+            return None
         if not isinstance(value, str) or not value.strip():
             raise ValueError("a path is expected, relative to the job's file")
         return _folder(info) / value
@@ -145,6 +167,13 @@ class Job(Section):
         for text in value.values() if isinstance(value, Mapping) else value:
             _sentence(parse_method, text)
         return value
+
+    @validated("metrics")
+    @classmethod
+    def _known_metrics(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        located = tuple(with_files(text, _folder(info)) for text in value)
+        _sentence(parsed, located)
+        return located
 
     @validated("target")
     @classmethod
@@ -157,9 +186,9 @@ class Job(Section):
         if not self.choose and ("squared-error" in self.methods or len(self.methods) == 1):
             preferred = "squared-error" if "squared-error" in self.methods else self.methods[0]
             object.__setattr__(self, "choose", preferred)
-        objection = next(self._objections(), None)
-        if objection is not None:
-            raise ValueError(objection)
+        objections = tuple(self._objections())
+        if objections:
+            raise Objections(objections)
         self._name = _file(info).stem
         if self.qat is not None:
             self._sources["train"] = _sentence(self._source, self.qat.train, _folder(info))
@@ -175,7 +204,7 @@ class Job(Section):
         listed = ", ".join(self.methods)
         if not self.choose:
             yield f"`choose` is missing: name one of {listed}, or {BEST}"
-        if self.choose not in (BEST, *self.methods):
+        elif self.choose not in (BEST, *self.methods):
             yield f"`choose` is «{self.choose}», which is none of the methods {listed}, nor {BEST}"
         if self.choose == BEST and self.data.tuning is None:
             yield f"`choose: {BEST}` needs `data.tuning`, a set of its own to compare the methods on"
@@ -185,10 +214,22 @@ class Job(Section):
             yield "the tensorrt-… methods need `tensorrt_grid`, the batch that TensorRT's histogram depends on"
         if self.max_drop is not None and self.data.evaluation is None:
             yield "`max_drop` needs `data.evaluation`, the set on which the drop is measured"
+        if self.history is not None and self.data.evaluation is None:
+            yield "`history` needs `data.evaluation`, as a history keeps what was measured there"
+        yield from self._metric_objections()
         if self.qat is not None and self.max_drop is None:
             yield "`qat` needs `max_drop`, the points that may be lost before a network is trained"
         if self.ort and self.target == "ort":
             yield "`ort: true` builds a second model for ONNX Runtime, but `target` is ort already"
+
+    def _metric_objections(self) -> Iterator[str]:
+        if self.max_drop is not None and self.metrics and not getattr(parsed(self.metrics)[0], "in_points", False):
+            yield f"`max_drop` is in points, and «{self.metrics[0]}», the first of `metrics`, is no share"
+        if self.qat is not None and self.metrics:
+            yield "`qat` is judged by top-1: leave `metrics` out"
+        entries = (self.data.calibration, self.data.tuning, self.data.evaluation)
+        if not self.metrics and any(entry is not None and entry.labels for entry in entries):
+            yield "`labels` names a file, and nothing says how to score by it: add `metrics`"
 
     @property
     def name(self) -> str:
@@ -216,6 +257,7 @@ class Job(Section):
             input=entry.input,
             label_pattern=entry.label_pattern,
             skip_bad=entry.skip_bad,
+            labels=None if entry.labels is None else str(folder / entry.labels),
         )
 
 

@@ -19,9 +19,11 @@ from quantlab.errors import InputError, UsageError
 from quantlab.graph.model import load_model
 from quantlab.jobs import data_source
 from quantlab.jobs.collecting import fitting, inputs_for, notes_on, operators
-from quantlab.jobs.comparing import Mode, metrics_for, mode_for, open_int8
+from quantlab.jobs.comparing import Mode, mode_for, open_int8
 from quantlab.jobs.data_source import DataSource, open_data
 from quantlab.jobs.manifest import Recipe, file_digest
+from quantlab.jobs.metric_choice import chosen_metrics, labels_of
+from quantlab.jobs.metric_choice import options as metric_options
 from quantlab.jobs.step import Made, Progress, Remake, carry_out, check_output
 from quantlab.storage.text import read_text, write_text
 from quantlab.versions import versions
@@ -47,7 +49,7 @@ class LiningUp:
     simulation
         The Q/DQ model that predicts the second candidate, an INT8 engine; the first is the float one then, and a
         three-way check is made instead of a table.
-    mode, final, labels, top, custom_ops
+    mode, final, labels, top, custom_ops, metrics
         As for `Comparing`.
     batches
         Batch sizes at which each engine is timed; () times none.
@@ -64,6 +66,7 @@ class LiningUp:
     top: tuple[int, ...] = (1, 5)
     custom_ops: tuple[Path, ...] = ()
     batches: tuple[int, ...] = ()
+    metrics: tuple[str, ...] = ()
 
 
 def line_up(what: LiningUp, *, remake: Remake = "never", progress: Progress | None = None) -> Made:
@@ -86,7 +89,7 @@ def line_up(what: LiningUp, *, remake: Remake = "never", progress: Progress | No
         return Recipe(
             "compare",
             inputs | data_source.digests(what.data, samples, labels=what.labels) | operators(what.custom_ops),
-            options | {"labels": what.labels} | data_source.options(what.data),
+            options | {"labels": what.labels} | metric_options(what.metrics) | data_source.options(what.data),
         )
 
     def make() -> Mapping[str, str]:
@@ -112,7 +115,7 @@ def read_result(path: Path) -> Result:
         document: Any = json.loads(text)
         check = isinstance(document, dict) and document.get("schema") == "quantlab-three-way"
         return ThreeWay.from_json(document) if check else Lineup.from_json(document)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"'{path}' is no JSON: {error}.") from error
     except InputError as error:
         raise InputError(f"'{path}': {error}") from error
@@ -163,8 +166,10 @@ def _roles(what: LiningUp) -> dict[str, Path]:
 def _compared(
     what: LiningUp, data: Dataset, opened: ExitStack, progress: Progress | None
 ) -> tuple[Result, tuple[str, ...]]:
-    options = CompareOptions(final=what.final, progress=progress)
-    metrics = metrics_for(data, what.top) if what.labels else ()
+    labels = labels_of(what.data, what.metrics) if what.labels else None
+    options = CompareOptions(final=what.final, labels=labels, progress=progress)
+    model = None if is_plan(what.fp32) else load_model(what.fp32)
+    metrics = chosen_metrics(what.metrics, data, what.top, model=model, labels=what.labels)
     reference = opened.enter_context(_open(what.fp32, what, "optimize"))
     found = {
         name: opened.enter_context(_open(path, what, _mode(path, what)))

@@ -1,65 +1,47 @@
 """What a folder's files were made from: `manifest.json` maps each file to its recipe and its checksum."""
 
 import hashlib
-import json
 import os
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
-from quantlab.atomic import atomic_path
-from quantlab.errors import InputError, StaleError
+from quantlab.atomic import remove_unfinished
+from quantlab.errors import InputError, MachineError, StaleError
 from quantlab.jobs.differences import differences
+from quantlab.jobs.manifest_file import JSON, NAME, Entry, Recipe, read_manifest, write_manifest
 
 if sys.platform != "win32":  # there, two commands at once may lose an entry, and say so at the next run
     import fcntl
 
-JSON: TypeAlias = Any
+__all__ = [
+    "NAME",
+    "Entry",
+    "Recipe",
+    "State",
+    "file_digest",
+    "listed",
+    "making",
+    "note_run",
+    "record",
+    "recorded",
+    "remove",
+    "run_of",
+    "state",
+]
+
 State: TypeAlias = Literal["absent", "current"]
 
-NAME = "manifest.json"
-_FORMAT, _VERSION = "quantlab manifest", 1
 _FORCE = "give --force to make it anew, or another output"
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """All that decides the content of an artefact.
-
-    Attributes
-    ----------
-    command
-        What makes it: «collect», «calibrate», ….
-    inputs
-        Digest of each input by its role: «model», «data», «scales», ….
-    options
-        JSON values by name; only those that change the result.
-    """
-
-    command: str
-    inputs: Mapping[str, str]
-    options: Mapping[str, JSON] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "inputs", dict(self.inputs))
-        # As it will be read back: tuples are lists.
-        object.__setattr__(self, "options", json.loads(json.dumps(dict(self.options))))
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A file's line in the manifest: its recipe, the checksum of its bytes, and what ran («onnxruntime» → version)."""
-
-    recipe: Recipe
-    sha256: str
-    versions: Mapping[str, str] = field(default_factory=dict)
 
 
 def state(path: Path, recipe: Recipe) -> State:
     """Tell whether an artefact has to be made, or is exactly what the recipe makes.
+
+    A file that was being made when its process died counts as absent, whatever is in it.
 
     Raises
     ------
@@ -70,7 +52,12 @@ def state(path: Path, recipe: Recipe) -> State:
     """
     if not path.exists():
         return "absent"
-    entry = recorded(path)
+    home = _home(path)
+    found = read_manifest(home)
+    key = _key(path, home)
+    if key in found.making:
+        return "absent"
+    entry = found.files.get(key)
     if entry is None:
         raise InputError(f"'{path}' exists and was not made by quantlab (no manifest names it): {_FORCE}.")
     if entry.recipe != recipe:
@@ -89,7 +76,27 @@ def recorded(path: Path) -> Entry | None:
         When the manifest is damaged, or of another program.
     """
     home = _home(path)
-    return _read(home / NAME).get(_key(path, home))
+    return read_manifest(home).files.get(_key(path, home))
+
+
+@contextmanager
+def making(paths: Sequence[Path]) -> Iterator[None]:
+    """Note that these files are being made, for the time of the block, which makes and records them.
+
+    A process that dies inside leaves the note, so that the next one takes them neither for whole nor for a stranger's.
+
+    Raises
+    ------
+    InputError
+        When the manifest there is damaged, or of another program.
+    """
+    _note(paths, made=False)
+    try:
+        yield
+    except BaseException:
+        with suppress(MachineError, OSError):  # a full disk: the files that were there are made anew then
+            _note(paths, made=True)
+        raise
 
 
 def record(path: Path, recipe: Recipe, *, versions: Mapping[str, str] | None = None) -> None:
@@ -104,11 +111,35 @@ def record(path: Path, recipe: Recipe, *, versions: Mapping[str, str] | None = N
         When the manifest there is damaged, or of another program.
     """
     home = _home(path)
-    entry = Entry(recipe, file_digest(path), dict(versions or {}))
+    entry, key = Entry(recipe, file_digest(path), dict(versions or {})), _key(path, home)
     with _alone(home):
-        entries = _read(home / NAME) | {_key(path, home): entry}
-        with atomic_path(home / NAME) as temporary:
-            temporary.write_text(_render(entries), encoding="utf-8")
+        found = read_manifest(home)
+        write_manifest(home, replace(found, files={**found.files, key: entry}, making=found.making - {key}))
+
+
+def note_run(folder: Path, run: Mapping[str, JSON]) -> None:
+    """Note what job made the folder's files; nothing is written where that is noted already.
+
+    Raises
+    ------
+    InputError
+        When the manifest there is damaged, or of another program.
+    """
+    with _alone(folder):
+        found = read_manifest(folder)
+        if found.run != run:
+            write_manifest(folder, replace(found, run=dict(run)))
+
+
+def run_of(folder: Path) -> Mapping[str, JSON]:
+    """Return what `note_run` noted; empty without.
+
+    Raises
+    ------
+    InputError
+        When the manifest there is damaged, or of another program.
+    """
+    return read_manifest(folder).run
 
 
 def file_digest(path: Path) -> str:
@@ -137,7 +168,7 @@ def listed(folder: Path) -> Mapping[str, Entry]:
     InputError
         When the manifest is damaged, or of another program.
     """
-    return _read(folder / NAME)
+    return read_manifest(folder).files
 
 
 def remove(folder: Path, names: Collection[str]) -> None:
@@ -149,64 +180,46 @@ def remove(folder: Path, names: Collection[str]) -> None:
         When one of them is not as it was made; nothing is deleted then.
     """
     with _alone(folder):
-        entries = _read(folder / NAME)
+        found = read_manifest(folder)
         for name in names:
-            if (folder / name).exists() and entries[name].sha256 != file_digest(folder / name):
+            if (folder / name).exists() and found.files[name].sha256 != file_digest(folder / name):
                 raise InputError(f"'{folder / name}' was changed after quantlab made it: move it away.")
         for name in names:
             (folder / name).unlink(missing_ok=True)
-        with atomic_path(folder / NAME) as temporary:
-            kept = {name: entry for name, entry in entries.items() if name not in names}
-            temporary.write_text(_render(kept), encoding="utf-8")
+        kept = {name: entry for name, entry in found.files.items() if name not in names}
+        write_manifest(folder, replace(found, files=kept))
+
+
+def _note(paths: Sequence[Path], *, made: bool) -> None:
+    """Note files as being made, or no more; a manifest that would say nothing is not there."""
+    home = _home(paths[0])
+    keys = {_key(path, home) for path in paths}
+    home.mkdir(parents=True, exist_ok=True)
+    with _alone(home):
+        remove_unfinished(home / NAME)
+        found = read_manifest(home)
+        noted = replace(found, making=found.making - keys if made else found.making | keys)
+        if noted.is_empty:
+            (home / NAME).unlink(missing_ok=True)
+        elif noted != found:
+            write_manifest(home, noted)
 
 
 def _home(path: Path) -> Path:
     """Return the folder whose manifest speaks for a file: its own, or the one above where only that one has one."""
     own, above = path.absolute().parent, path.absolute().parent.parent
-    return above if not (own / NAME).exists() and _is_ours(above / NAME) else own
+    return above if not (own / NAME).exists() and _is_ours(above) else own
 
 
 def _key(path: Path, home: Path) -> str:
     return path.absolute().relative_to(home).as_posix()
 
 
-def _is_ours(path: Path) -> bool:
+def _is_ours(folder: Path) -> bool:
     try:
-        return bool(_read(path))
+        return not read_manifest(folder).is_empty
     except InputError:
         return False
-
-
-def _read(path: Path) -> dict[str, Entry]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"'{path}' cannot be read: {error}.") from error
-    try:
-        found = json.loads(text)
-        if found["format"] != _FORMAT or found["version"] != _VERSION:
-            raise ValueError
-        return {key: _entry(value) for key, value in found["files"].items()}
-    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
-        raise InputError(
-            f"'{path}' is no manifest that this quantlab wrote, or it is damaged: write to another folder, or move it away."
-        ) from error
-
-
-def _entry(value: Mapping[str, Any]) -> Entry:
-    recipe = value["recipe"]
-    return Entry(
-        Recipe(str(recipe["command"]), dict(recipe["inputs"]), dict(recipe["options"])),
-        str(value["sha256"]),
-        dict(value.get("versions", {})),
-    )
-
-
-def _render(entries: Mapping[str, Entry]) -> str:
-    files = {key: asdict(entries[key]) for key in sorted(entries)}
-    return json.dumps({"format": _FORMAT, "version": _VERSION, "files": files}, indent=1, ensure_ascii=False) + "\n"
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from quantlab.comparison.sample_file import samples_path
 from quantlab.jobs.job import Job, slug
 from quantlab.jobs.manifest import listed
 from quantlab.report.run_folder import NOTES
@@ -14,10 +15,12 @@ MODEL = "model.int8.onnx"
 CACHE = "calibration.cache"
 CACHE_SIDECAR = sidecar_path(CACHE).name
 COMPARISON = "compare.json"
+SAMPLES = samples_path(Path(COMPARISON)).name
 ORT_CALIBRATED = "ort/scales.json"
 ORT_SCALES = "scales.ort.json"
 ORT_MODEL = "model.ort.onnx"
 ORT_COMPARISON = "compare-ort.json"
+ORT_SAMPLES = samples_path(Path(ORT_COMPARISON)).name
 REPORT = "report.html"
 _FIXED = (
     HISTOGRAMS,
@@ -27,10 +30,12 @@ _FIXED = (
     CACHE,
     CACHE_SIDECAR,
     COMPARISON,
+    SAMPLES,
     ORT_CALIBRATED,
     ORT_SCALES,
     ORT_MODEL,
     ORT_COMPARISON,
+    ORT_SAMPLES,
     NOTES,
     REPORT,
 )
@@ -54,10 +59,12 @@ def expected(job: Job) -> frozenset[str]:
         CACHE: job.cache is not None,
         CACHE_SIDECAR: job.cache is not None,
         COMPARISON: scored,
+        SAMPLES: scored,
         ORT_CALIBRATED: job.ort,
         ORT_SCALES: job.ort,
         ORT_MODEL: job.ort,
         ORT_COMPARISON: job.ort and scored,
+        ORT_SAMPLES: job.ort and scored,
     }
     fixed = {place for place in _FIXED if wanted.get(place, True)}
     methods = {scales_of(method) for method in job.methods}

@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 import onnx
 
 from quantlab.builder import check_model
+from quantlab.caches.tensors import cache_tensors, with_aliases
 from quantlab.calibration.provenance import DataIdentity
 from quantlab.calibration.scale_table import ScaleTable
 from quantlab.calibration.trt_cache import cache_of, header
@@ -16,7 +17,6 @@ from quantlab.engines.tensorrt.build_options import Algorithm, FromCache, FromRa
 from quantlab.engines.tensorrt.capabilities import require
 from quantlab.errors import InputError, UsageError
 from quantlab.graph.model import Model
-from quantlab.jobs.cache_tensors import cache_tensors, with_aliases
 from quantlab.jobs.collecting import fitting
 from quantlab.jobs.data_source import DataSource
 from quantlab.jobs.quantizing import read_scales

@@ -7,7 +7,7 @@ from typing import Any
 
 from quantlab.data import Preprocess
 from quantlab.errors import InputError
-from quantlab.jobs.yaml_text import parse_yaml, read_yaml
+from quantlab.storage.yaml_text import parse_yaml, read_yaml
 
 _NUMERIC = ("scale", "mean", "std")
 

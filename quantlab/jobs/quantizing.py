@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from quantlab.builder import QuantizedModel, QuantizeOptions, quantize
+from quantlab.caches.tensors import cache_tensors
 from quantlab.calibration.scale_table import ScaleTable
 from quantlab.errors import InputError
 from quantlab.graph.model import Model, load_model, write_model
 from quantlab.jobs import remarks
-from quantlab.jobs.cache_tensors import cache_tensors
 from quantlab.jobs.checks import check_used
 from quantlab.jobs.manifest import Recipe, file_digest
 from quantlab.jobs.step import Made, Remake, carry_out, check_output

@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from quantlab.comparison.comparison import Comparison
+from quantlab.errors import InputError, MachineError, QuantlabError
 from quantlab.jobs.job import Job
+from quantlab.jobs.matrix_section import Cell
 from quantlab.jobs.step import Made, Progress
 
 
@@ -62,3 +64,53 @@ class RunResult:
             return None
         drop = self.final.metrics[0].drop
         return drop if drop > self.job.max_drop else None
+
+
+@dataclass(frozen=True, slots=True)
+class CellResult:
+    """What one job of a matrix came to: its result, or the error that ended it."""
+
+    cell: Cell
+    result: RunResult | None = None
+    error: Exception | None = None
+
+    @property
+    def standing(self) -> Literal["passed", "missed", "failed"]:
+        """Missed: more was lost than the job allows."""
+        if self.result is None:
+            return "failed"
+        return "passed" if self.result.too_much is None else "missed"
+
+    @property
+    def exit_code(self) -> int:
+        """What a process with this job alone would return."""
+        if self.error is None:
+            return int(self.standing == "missed")
+        if isinstance(self.error, QuantlabError):
+            return self.error.exit_code
+        known = InputError if isinstance(self.error, FileNotFoundError) else MachineError
+        return known.exit_code
+
+
+@dataclass(frozen=True, slots=True)
+class MatrixResult:
+    """What a matrix of jobs came to.
+
+    Attributes
+    ----------
+    output
+        The folder of the cells' folders.
+    cells
+        In order.
+    """
+
+    output: Path
+    cells: tuple[CellResult, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """0 if every cell passed; the code that all failed cells share, else 1."""
+        failed = {cell.exit_code for cell in self.cells if cell.standing == "failed"}
+        if len(failed) == 1:
+            return failed.pop()
+        return int(any(cell.standing != "passed" for cell in self.cells))

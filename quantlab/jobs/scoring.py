@@ -12,9 +12,11 @@ from quantlab.comparison.comparison import CompareOptions, Comparison, compare
 from quantlab.data import Dataset
 from quantlab.graph.model import Model
 from quantlab.jobs import data_source
-from quantlab.jobs.comparing import Mode, metrics_for, open_int8
+from quantlab.jobs.comparing import Mode, open_int8
 from quantlab.jobs.data_source import DataSource
 from quantlab.jobs.manifest import Recipe, file_digest
+from quantlab.jobs.metric_choice import chosen_metrics, labels_of
+from quantlab.jobs.metric_choice import options as metric_options
 from quantlab.jobs.quantizing import read_scales
 from quantlab.jobs.step import Made, Progress, Remake, carry_out
 from quantlab.storage.text import write_text
@@ -33,6 +35,8 @@ class Scoring:
         The method's table, the tuning set as declared, and the .json file.
     options
         As the final model will be built.
+    metrics
+        Names of what to score by; () is top-1 where the data have labels.
     """
 
     model: Model
@@ -40,6 +44,7 @@ class Scoring:
     source: DataSource
     output: Path
     options: QuantizeOptions = field(default_factory=QuantizeOptions)
+    metrics: tuple[str, ...] = ()
 
 
 def score_method(what: Scoring, data: Dataset, *, remake: Remake = "never", progress: Progress | None = None) -> Made:
@@ -60,7 +65,7 @@ def score_method(what: Scoring, data: Dataset, *, remake: Remake = "never", prog
         return Recipe(
             "tuning",
             inputs | data_source.digests(what.source, data, labels=True),
-            options | data_source.options(what.source),
+            options | metric_options(what.metrics) | data_source.options(what.source),
         )
 
     def make() -> Mapping[str, str]:
@@ -71,9 +76,9 @@ def score_method(what: Scoring, data: Dataset, *, remake: Remake = "never", prog
                 fp32,
                 int8,
                 data,
-                metrics=metrics_for(data, (1,)),
+                metrics=chosen_metrics(what.metrics, data, (1,), model=what.model),
                 chosen_on=table.provenance.chosen_on if table.provenance else (),
-                options=CompareOptions(final=False, progress=progress),
+                options=CompareOptions(final=False, labels=labels_of(what.source, what.metrics), progress=progress),
             )
         write_text(what.output, json.dumps(found.to_json(), ensure_ascii=False, indent=1) + "\n")
         return versions(found.backends.int8)

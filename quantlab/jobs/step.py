@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from quantlab.errors import InputError, StaleError, UsageError
-from quantlab.jobs.manifest import Recipe, listed, record, state
-from quantlab.jobs.output_lock import writing
+from quantlab.atomic import remove_unfinished
+from quantlab.errors import InputError, QuantlabError, StaleError, UsageError
+from quantlab.jobs.manifest import Recipe, listed, making, record, state
+from quantlab.jobs.output_lock import drop_orphan, writing
 
-Remake: TypeAlias = Literal["never", "stale", "changed", "always"]
+Remake: TypeAlias = Literal["never", "stale", "changed", "always", "ask"]
 """What happens to a file that is there: never refuses one that is stale, edited or not ours; stale makes a stale one
-anew, changed an edited or foreign one too; always makes even a current one anew."""
+anew, changed an edited or foreign one too; always makes even a current one anew. With ask nothing is made: what would
+have to be is raised as `Pending`."""
 
 Progress: TypeAlias = Callable[[int, int | None], None]
 """Told the samples done and how many there will be, or None."""
@@ -36,12 +38,29 @@ class Made:
     notes: tuple[str, ...] = ()
 
 
+class Pending(QuantlabError):
+    """An artefact that would have to be made, and why; raised where it was only asked for.
+
+    Attributes
+    ----------
+    path
+        The artefact.
+    state
+        absent; stale (made from something else); or foreign (edited, or not quantlab's).
+    """
+
+    def __init__(self, path: Path, state: Literal["absent", "stale", "foreign"], why: str) -> None:
+        super().__init__(why)
+        self.path, self.state = path, state
+
+
 def carry_out(
     path: Path,
     recipe: Callable[[], Recipe],
     make: Callable[[], Mapping[str, str]],
     *,
     remake: Remake = "never",
+    beside: Sequence[Path] = (),
 ) -> bool:
     """Make an artefact unless it is current, and note in its folder's manifest how; tell whether it was made.
 
@@ -55,6 +74,8 @@ def carry_out(
         Writes the file, whole or not at all, and returns the versions of what ran.
     remake
         What to do with a file that is there.
+    beside
+        Further files that `make` writes and the artefact goes with: where one is missing, all are made anew.
 
     Raises
     ------
@@ -62,18 +83,28 @@ def carry_out(
         When the file was made from something else, or another command is writing it.
     InputError
         When the file is not quantlab's, or was edited.
+    Pending
+        When it was only asked for, and is not current.
     """
     if path.is_dir():
         raise InputError(f"'{path}' is a folder: give the name of a file to write.")
     listed(path.absolute().parent)  # a folder with a stranger's manifest is refused before any work
-    if path.exists() and remake != "always" and _is_current(path, recipe(), remake):
+    files = (path, *beside)
+    if remake == "ask":
+        return _asked(files, recipe)
+    if remake != "always" and _are_current(files, recipe, remake):
+        drop_orphan(path)
         return False
     absent = not path.exists()
     with writing(path):
-        if absent and path.exists() and remake != "always" and _is_current(path, recipe(), remake):
+        if absent and path.exists() and remake != "always" and _are_current(files, recipe, remake):
             return False  # another command made it since
-        versions = make()
-        record(path, recipe(), versions=versions)
+        for file in files:
+            remove_unfinished(file)
+        with making(files):
+            versions = make()
+            for file in (*beside, path):
+                record(file, recipe(), versions=versions)
     return True
 
 
@@ -92,13 +123,32 @@ def check_output(path: Path, suffixes: Sequence[str], *inputs: Path | None) -> N
             raise UsageError(f"The output '{path}' is also an input: write to another file.")
 
 
-def _is_current(path: Path, recipe: Recipe, remake: Remake) -> bool:
+def _are_current(files: Sequence[Path], recipe: Callable[[], Recipe], remake: Remake) -> bool:
+    """Tell whether all files are there and as the recipe makes them; the first is the artefact."""
+    if not any(file.exists() for file in files):
+        return False
     try:
-        return state(path, recipe) == "current"
+        wanted = recipe()
+        return {state(file, wanted) for file in files} == {"current"}
     except StaleError:
-        if remake == "never":
+        if remake == "never" and files[0].exists():
             raise
     except InputError:
         if remake != "changed":
             raise
+    return False
+
+
+def _asked(files: Sequence[Path], recipe: Callable[[], Recipe]) -> Literal[False]:
+    """Raise why a file has to be made, or return that none has."""
+    wanted = recipe()
+    for file in files:
+        try:
+            found = state(file, wanted)
+        except StaleError as error:
+            raise Pending(file, "stale", str(error)) from error
+        except InputError as error:
+            raise Pending(file, "foreign", str(error)) from error
+        if found == "absent":
+            raise Pending(file, "absent", f"'{file}' is not there, or was not finished.")
     return False

@@ -16,11 +16,12 @@ from quantlab.errors import InputError, UsageError
 from quantlab.graph.model import load_model
 from quantlab.jobs.calibrating import Calibrating, calibrate_scales
 from quantlab.jobs.collecting import Collecting, collect_histograms
-from quantlab.jobs.comparing import metrics_for, mode_for, open_int8, read_comparison
+from quantlab.jobs.comparing import mode_for, open_int8, read_comparison
 from quantlab.jobs.data_source import open_data
 from quantlab.jobs.data_source import options as declared
 from quantlab.jobs.job import BEST, Job
 from quantlab.jobs.manifest import Recipe, file_digest
+from quantlab.jobs.metric_choice import metrics_for
 from quantlab.jobs.quantizing import Quantizing, quantize_model
 from quantlab.jobs.run_result import Listener
 from quantlab.jobs.step import Made, Progress, Remake, carry_out

@@ -173,7 +173,7 @@ def read_seconds(path: Path) -> dict[str, float]:
         return {}
     try:
         return {str(name): float(value) for name, value in json.loads(read_text(path, "times")).items()}
-    except (AttributeError, TypeError, ValueError) as error:
+    except (AttributeError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise InputError(f"'{path}' does not hold the seconds of rungs: remove it.") from error
 
 

@@ -1,7 +1,6 @@
 """The histogram that every method reads: log-linear, signed, and merged exactly."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from typing_extensions import Self
@@ -9,9 +8,6 @@ from typing_extensions import Self
 from quantlab.errors import InputError
 from quantlab.numerics.arrays import F64, I64, AnyArray
 from quantlab.numerics.counting import HALF, PARTS, Tally
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 FINE_OCTAVES = 3
 COARSE_OCTAVES = 10
@@ -167,12 +163,6 @@ class Histogram:
         return _apart(self) == _apart(other) and np.array_equal(self.counts, other.counts)
 
     __hash__ = None  # type: ignore[assignment]
-
-    def plot(self, *methods: Any, ax: "Axes | None" = None) -> "Axes":
-        """Draw the histogram, with a line for each method's threshold; needs matplotlib."""
-        from quantlab.numerics.drawing import plot
-
-        return plot(self, *methods, ax=ax)
 
     def _repr_html_(self) -> str:
         return (

@@ -7,6 +7,7 @@ from numba import njit
 
 from quantlab.errors import InputError
 from quantlab.numerics.arrays import F32, I64, AnyArray
+from quantlab.numerics.markup import card
 
 BINS = 2048
 
@@ -115,6 +116,15 @@ class TensorRTHistogram:
         )
 
     __hash__ = None  # type: ignore[assignment]
+
+    def _repr_html_(self) -> str:
+        facts = {
+            "values": int(self.counts.sum()),
+            "largest": self.amax,
+            "bin width": self.width,
+            "first batch": self.batch,
+        }
+        return card("Histogram on TensorRT's grid", facts)
 
 
 def _widened(histogram: TensorRTHistogram, amax: float) -> TensorRTHistogram:

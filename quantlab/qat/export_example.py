@@ -5,13 +5,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree
 
 from quantlab.errors import InputError, UsageError
+from quantlab.numerics.arrays import AnyArray
 
-Example = Tensor | tuple[Tensor, ...] | Mapping[str, Tensor]
+Example = Tensor | AnyArray | tuple[Any, ...] | Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,8 @@ def arguments_of(module: nn.Module, example: Example, names: Sequence[str] = ())
     module
         Whose forward takes them.
     example
-        A tensor, a tuple of tensors in the order of forward's parameters, or tensors by the parameters' names.
+        A tensor, a tuple of tensors in the order of forward's parameters, or tensors by the parameters' names, as one of
+        quantlab's batches is. Arrays are taken for tensors.
     names
         What the inputs shall be called; empty takes the parameters' names.
 
@@ -72,10 +75,10 @@ def arguments_of(module: nn.Module, example: Example, names: Sequence[str] = ())
     UsageError
         For an example of another kind, an empty one, or another number of names than of tensors.
     """
-    named = dict(example) if isinstance(example, Mapping) else {}
+    named = {name: _tensor(value) for name, value in example.items()} if isinstance(example, Mapping) else {}
     positional: tuple[Any, ...] = ()
     if not isinstance(example, Mapping):
-        positional = tuple(example) if isinstance(example, tuple | list) else (example,)
+        positional = tuple(map(_tensor, example if isinstance(example, tuple | list) else (example,)))
     tensors = (*positional, *named.values())
     for value in tensors:
         if not isinstance(value, Tensor):
@@ -91,6 +94,10 @@ def arguments_of(module: nn.Module, example: Example, names: Sequence[str] = ())
             f"The example has {len(tensors)} inputs, and the names given are {list(wanted)}: one for each."
         )
     return Arguments(positional, named, wanted)
+
+
+def _tensor(value: Any) -> Any:
+    return torch.tensor(value) if isinstance(value, np.ndarray) else value
 
 
 def parameter_names(module: nn.Module, count: int) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from quantlab.calibration.scale_table import ScaleTable
 from quantlab.calibration.weight_methods import WeightMethod
 from quantlab.graph.model import Model
 from quantlab.graph.placement import Place, Placement, Site, WeightSite
+from quantlab.numerics.markup import card, table
 from quantlab.qat.export_example import Example
 from quantlab.qat.fake_quant import FakeQuantize
 from quantlab.qat.normed import NormedLayer
@@ -67,6 +68,14 @@ class Prepared:
     own: Quantizers
     operands: Mapping[Place, Edge]
     weight_method: WeightMethod | None = None
+
+    def _repr_html_(self) -> str:
+        facts = {
+            "quantizers": len(self.quantizers), "target": self.options.target, "followed by": self.traced_by,
+            "BatchNorms folded": len(self.folded), "left in float": len(self.unmatched),
+        }  # fmt: skip
+        floats = table(("cannot be quantized", "because"), self.unmatched.items(), most=20) if self.unmatched else ""
+        return card("Prepared", facts, name=type(self.module).__name__, more=floats)
 
     @property
     def sites(self) -> Mapping[str, Site | WeightSite]:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from torch import nn
 
+from quantlab.numerics.markup import card, frame_table
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -75,4 +77,5 @@ class Trained:
         return pd.DataFrame([asdict(moment) for moment in self.history])
 
     def _repr_html_(self) -> str:
-        return str(self.frame().to_html(index=False))
+        facts = {"steps": self.steps, "ended by": self.ending, "metric": self.metric, "seconds": self.seconds}
+        return card("Trained", facts, more=frame_table(self.frame()))

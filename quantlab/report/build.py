@@ -2,64 +2,29 @@
 
 import statistics
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from quantlab import __version__
-from quantlab.calibration.histogram_set import HistogramSet
-from quantlab.calibration.provenance import DataIdentity, Provenance
-from quantlab.calibration.scale_table import Scale, ScaleTable
+from quantlab.calibration.provenance import Provenance
+from quantlab.calibration.scale_table import ScaleTable
 from quantlab.comparison.comparison import Comparison
-from quantlab.comparison.tensors import TensorError
-from quantlab.errors import InputError
 from quantlab.report.choice import explain
-from quantlab.report.report_data import DataRow, FloatGroup, MethodRow, ReportData, Score, TensorRow, Threshold
-from quantlab.report.sketch import sketch
-from quantlab.report.verdict import judge
+from quantlab.report.diagnostics import diagnostics
+from quantlab.report.engines import engines_of
+from quantlab.report.flips import flipped
+from quantlab.report.hurts import hurts
+from quantlab.report.ladder import Ladder, climb
+from quantlab.report.precision import Precision
+from quantlab.report.report_data import FloatGroup, ReportData, Verdict
+from quantlab.report.report_score import MethodRow, Score
+from quantlab.report.run_parts import RunParts
+from quantlab.report.sets import provenance_of, sets_of
+from quantlab.report.tensor_table import activations, tensor_rows
+from quantlab.report.verdict import judge, judge_search
 
-MOST_FLIPS = 200
-"""Samples listed; the page says how many there are."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunParts:
-    """What a run made; whatever is missing is left off the page.
-
-    Attributes
-    ----------
-    title
-        The page's heading; empty names the model.
-    tables
-        By method name, in the order of the page.
-    chosen
-        Name of the table that the INT8 model was built from; None if there is but one, or none.
-    histograms
-        What the methods saw.
-    tuning
-        By method name: the comparisons that chose.
-    final, ort
-        The score of the result, and of the model for ONNX Runtime's integer kernels.
-    floats
-        Tensor or operator → why it stays float.
-    sizes
-        Bytes by «fp32» and «int8»; the final comparison's own by default.
-    max_drop
-        Points that INT8 may lose.
-    """
-
-    title: str = ""
-    tables: Mapping[str, ScaleTable] = field(default_factory=dict)
-    chosen: str | None = None
-    histograms: HistogramSet | None = None
-    tuning: Mapping[str, Comparison] = field(default_factory=dict)
-    final: Comparison | None = None
-    ort: Comparison | None = None
-    floats: Mapping[str, str] = field(default_factory=dict)
-    sizes: Mapping[str, int] = field(default_factory=dict)
-    max_drop: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.chosen is not None and self.tables and self.chosen not in self.tables:
-            raise InputError(f"The chosen method «{self.chosen}» is none of the tables {', '.join(self.tables)}.")
+_INSIDE = "inside one kernel: "
+_OF_TENSORS = (_INSIDE, "read by ", "output of the model")
+"""How the reasons for tensors begin; operators have others."""
 
 
 def build(parts: RunParts) -> ReportData:
@@ -75,38 +40,86 @@ def build(parts: RunParts) -> ReportData:
     whole = parts.tables.get(chosen) if chosen else None
     parts = replace(parts, tables={name: _used(table, parts, main) for name, table in parts.tables.items()})
     table = parts.tables.get(chosen) if chosen else None
-    score = Score.of("Q/DQ model", main) if main else None
-    data = _data(parts)
+    score = _score(main, parts)
+    others = (Score.of("ONNX Runtime model", parts.ort),) if parts.ort else ()
     methods = _methods(parts, chosen)
-    provenance = _provenance(parts)
+    ladder = _ladder(parts, methods, score)
+    errors = main.tensors if main else ()
+    tensors = tensor_rows(table, parts.tables, errors, parts.histograms) if table is not None else ()
+    inner = activations(errors, tensors)
+    samples = parts.samples if main is parts.final and parts.samples else main.samples_table if main else None
+    changed = flipped(main.flips, samples, parts.class_names) if main else None
+    provenance = provenance_of(parts)
     return ReportData(
         title=parts.title or _title(provenance),
-        verdict=judge(score, max_drop=parts.max_drop, random=any(row.identity.random for row in data)),
+        verdict=_verdict(parts, score, ladder),
         quantlab=__version__,
         score=score,
-        others=(Score.of("ONNX Runtime model", parts.ort),) if parts.ort else (),
+        others=others,
         sizes=dict(parts.sizes) or _sizes(main),
         methods=methods,
         choice=explain(methods),
-        tensors=_tensors(parts, table, main),
+        tensors=tensors,
         unused=len(whole or ()) - len(table or ()),
         floats=_floats(parts.floats),
-        flips=main.flips[:MOST_FLIPS] if main else (),
-        flip_count=len(main.flips) if main else 0,
+        hurts=hurts(score, changed, tensors, inner, parts.search),
+        ladder=ladder,
+        activations=inner,
+        precision=parts.precision,
+        engine_precision=Precision.of_audit(parts.audit) if parts.audit else None,
+        engines=engines_of(parts.lineup, [one for one in (score, *others) if one]),
+        flipped=changed,
+        diagnostics=diagnostics(parts.histograms, parts.diagnosis, _dead(parts), {row.name for row in tensors} or None),
         model=provenance.model if provenance else "",
         model_name=provenance.model_name if provenance else "",
         grid=provenance.grid if provenance else "",
-        data=data,
+        data=sets_of(parts),
         versions=provenance.versions if provenance else {},
+        artefacts=parts.artefacts,
+    )
+
+
+def _score(main: Comparison | None, parts: RunParts) -> Score | None:
+    if main is not None:
+        return Score.of("Q/DQ model", main)
+    return Score.of_search(parts.search) if parts.search else None
+
+
+def _verdict(parts: RunParts, score: Score | None, ladder: Ladder | None) -> Verdict:
+    random = any(row.identity.random for row in sets_of(parts))
+    if parts.search is not None and score is not None and parts.final is None and parts.training is None:
+        return judge_search(parts.search, score, random=random)
+    found = judge(score, max_drop=parts.max_drop, random=random)
+    better = ladder.better if ladder else None
+    if better is None:
+        return found
+    return replace(
+        found, reason=f"{found.reason} «{better.name}» of the ladder keeps the limit: ship that one instead."
+    )
+
+
+def _ladder(parts: RunParts, methods: tuple[MethodRow, ...], score: Score | None) -> Ladder | None:
+    own = parts.training is not None and parts.training_is_result
+    return climb(
+        methods,
+        score if parts.final is not None and not own else None,
+        limit=parts.max_drop,
+        search=parts.search,
+        training=parts.training,
+        coverages=parts.coverages,
     )
 
 
 def _used(table: ScaleTable, parts: RunParts, main: Comparison | None) -> ScaleTable:
     """Return the rows of tensors that the model quantizes: a table may also serve a second target.
 
-    An operator may bear the name of a tensor, so one that was measured is kept whatever `floats` says of its name.
+    An operator may bear the name of a tensor, so one that was measured is kept whatever `floats` says of its name. Where
+    nobody noted what stays float, the model tells.
     """
-    measured = {error.tensor for error in main.tensors} if main else set()
+    if not parts.floats and parts.precision is not None and parts.precision.quantized:
+        known = set(parts.precision.quantized)
+        return replace(table, rows=tuple(row for row in table.rows if row.role == "weight" or row.tensor in known))
+    measured = {error.tensor for error in main.tensors if error.quantized is not False} if main else set()
     return replace(
         table, rows=tuple(row for row in table.rows if row.tensor not in parts.floats or row.tensor in measured)
     )
@@ -141,98 +154,24 @@ def _parameters(table: ScaleTable) -> str:
     return statistics.mode(named) if named else ""
 
 
-def _tensors(parts: RunParts, table: ScaleTable | None, main: Comparison | None) -> tuple[TensorRow, ...]:
-    if table is None:
-        return ()
-    errors = {error.tensor: error for error in main.tensors} if main else {}
-    others = {name: {row.tensor: row for row in other.rows} for name, other in parts.tables.items()}
-    rows = []
-    for i, row in enumerate(table.rows):
-        found = {name: known[row.tensor] for name, known in others.items() if row.tensor in known}
-        rows.append(_tensor(i + 1, row, errors.get(row.tensor), found, parts.histograms))
-    return tuple(rows)
-
-
-def _tensor(
-    position: int,
-    row: Scale,
-    error: TensorError | None,
-    methods: Mapping[str, Scale],
-    histograms: HistogramSet | None,
-) -> TensorRow:
-    counted = histograms.histograms.get(row.tensor) if histograms else None
-    return TensorRow(
-        position=position,
-        name=row.tensor,
-        shape=row.shape,
-        role=row.role,
-        dtype=row.dtype,
-        method=row.method,
-        scale=max(row.scale),
-        channels=len(row.scale),
-        observed=row.observed,
-        chosen=row.chosen,
-        clipped=row.clipped,
-        expected_db=row.sqnr_db,
-        own_db=error.own_sqnr_db if error else None,
-        accumulated_db=error.sqnr_db if error else None,
-        thresholds=tuple(Threshold(name, _reach(one), one.clipped, one.sqnr_db) for name, one in methods.items()),
-        sketch=sketch(counted) if counted is not None else None,
-    )
-
-
-def _reach(row: Scale) -> float:
-    return row.chosen.amax if row.chosen else row.amax
-
-
 def _floats(reasons: Mapping[str, str]) -> tuple[FloatGroup, ...]:
     """Return the groups, the largest first, names in graph order."""
     groups: dict[str, list[str]] = {}
     for name, reason in reasons.items():
         groups.setdefault(reason, []).append(name)
-    return tuple(FloatGroup(reason, tuple(names)) for reason, names in sorted(groups.items(), key=lambda g: -len(g[1])))
+    return tuple(
+        FloatGroup(
+            reason,
+            tuple(names),
+            "inside" if reason.startswith(_INSIDE) else "tensors" if reason.startswith(_OF_TENSORS) else "operators",
+        )
+        for reason, names in sorted(groups.items(), key=lambda group: -len(group[1]))
+    )
 
 
 def _sizes(main: Comparison | None) -> dict[str, int]:
     return {"fp32": main.sizes.fp32, "int8": main.sizes.int8} if main and main.sizes else {}
 
 
-def _data(parts: RunParts) -> tuple[DataRow, ...]:
-    """Return every set once, with all that it was used for."""
-    uses: dict[str, tuple[DataIdentity, dict[str, None]]] = {}
-
-    def note(identity: DataIdentity, use: str) -> None:
-        uses.setdefault(identity.digest, (identity, {}))[1][use] = None
-
-    for identity in parts.histograms.provenance.chosen_on if parts.histograms else ():
-        note(identity, "calibrated the scales")
-    counted = set(uses)
-    for comparison in parts.tuning.values():
-        note(comparison.data, "compared the methods")
-    tuned = set(uses)
-    for identity in _chosen_on(parts):
-        if identity.digest not in counted:
-            note(identity, "chose one of them" if identity.digest in tuned else "had a say in the scales")
-    for scored in filter(None, (parts.final, parts.ort)):
-        note(scored.data, "scored the result")
-    return tuple(DataRow(identity, ", ".join(listed)) for identity, listed in uses.values())
-
-
-def _chosen_on(parts: RunParts) -> tuple[DataIdentity, ...]:
-    tables = [table.provenance.chosen_on for table in parts.tables.values() if table.provenance]
-    scored = [parts.final.chosen_on] if parts.final else []
-    return tuple(dict.fromkeys(identity for several in [*tables, *scored] for identity in several))
-
-
-def _provenance(parts: RunParts) -> Provenance | None:
-    """Return the scales' own provenance, or the histograms'."""
-    found = [table.provenance for table in parts.tables.values() if table.provenance]
-    found += [parts.histograms.provenance] if parts.histograms else []
-    models = {one.model for one in found}
-    if len(models) > 1:
-        raise InputError(
-            f"The parts of this run are of {len(models)} models ({', '.join(sorted({p.model_name for p in found}))}): "
-            "give those of one run."
-        )
-    chosen = parts.tables.get(parts.chosen) if parts.chosen else None
-    return (chosen.provenance if chosen else None) or (found[0] if found else None)
+def _dead(parts: RunParts) -> Mapping[str, int]:
+    return (parts.precision.dead if parts.precision else None) or {}

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from quantlab.report import formats
-from quantlab.report.report_data import MethodRow
+from quantlab.report.report_score import MethodRow
 
 _Measure = Callable[[MethodRow], "float | None"]
 

@@ -88,6 +88,25 @@ def milliseconds(value: float | None) -> str:
     return NOTHING if value is None else f"{value:.3g} ms" if value < 1000 else f"{value:,.0f} ms"
 
 
+def duration(value: float | None) -> str:
+    """Return seconds with a unit that fits."""
+    if value is None:
+        return NOTHING
+    if value < 60:
+        return f"{value:.2g} s" if value < 1 else f"{value:.1f} s"
+    return f"{value / 60:.1f} min" if value < 3600 else f"{value / 3600:.1f} h"
+
+
+def work(value: int | None) -> str:
+    """Return a number of multiply-accumulates to three digits: 9.06 M."""
+    if value is None:
+        return NOTHING
+    for unit, step in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
+        if value >= step:
+            return f"{value / step:.3g} {unit}"
+    return str(value)
+
+
 def size(value: int | None) -> str:
     """Return bytes in powers of ten, with the unit."""
     if value is None:

@@ -12,8 +12,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from quantlab.atomic import atomic_path
-from quantlab.report import formats, svg
-from quantlab.report.report_data import ReportData, Score, State, TensorRow, Threshold, row_db
+from quantlab.report import bars, formats, svg
+from quantlab.report.engines import Engines
+from quantlab.report.report_data import ReportData, State
+from quantlab.report.report_score import Score
+from quantlab.report.tensor_row import TensorRow, Threshold, row_db
 
 _STATES: dict[State, str] = {"pass": "Pass", "warn": "Warning", "fail": "Fail", "none": "No verdict"}
 _FILTERS = {
@@ -30,6 +33,11 @@ _FILTERS = {
     "dimensions": formats.dimensions,
     "sortable": formats.sortable,
     "row_db": row_db,
+    "points": formats.points,
+    "duration": formats.duration,
+    "work": formats.work,
+    "signed_count": lambda value: formats.signed(f"{value:+,}"),
+    "short_digest": lambda text: text[:19],
     "first_words": lambda text: " ".join(text.split()[:2]),
 }
 
@@ -65,14 +73,19 @@ def render(data: ReportData) -> str:
             histograms=_embedded(_histograms(data)),
             sections=_sections(data),
             states=_STATES,
-            drawing=svg,
+            drawing={
+                "network": svg.network,
+                "small_histogram": svg.small_histogram,
+                "unfused": svg.unfused,
+                "ladder": bars.ladder,
+            },
         )
     )
 
 
 def _policy(style: str, script: str) -> str:
     return (
-        f"default-src 'none'; style-src '{_source_hash(style)}'; script-src '{_source_hash(script)}'; "
+        f"default-src 'none'; img-src data:; style-src '{_source_hash(style)}'; script-src '{_source_hash(script)}'; "
         "base-uri 'none'; form-action 'none'"
     )
 
@@ -85,12 +98,15 @@ def _sections(data: ReportData) -> list[tuple[str, str]]:
     """Return the places that the navigation leads to."""
     found = [
         ("verdict", "Verdict", True),
+        ("ladder", "Ladder", data.ladder),
         ("methods", "Methods", data.methods),
         ("network", "Network", data.tensors),
         ("tensors", "Tensors", data.tensors),
         ("worst", "Lowest SQNR", data.worst),
-        ("floats", "Float", data.floats),
-        ("flips", "Changed answers", data.flips),
+        ("precision", "Precision", data.precision or data.engine_precision or data.floats),
+        ("flips", "Changed answers", data.flipped),
+        ("engines", "Latency", data.engines),
+        ("diagnostics", "Data", data.diagnostics),
         ("provenance", "Provenance", True),
     ]
     return [(place, name) for place, name, there in found if there]
@@ -143,12 +159,36 @@ def _environment() -> Environment:
     )
     made.filters.update(_FILTERS)
     made.filters["compact"] = lambda value: json.dumps(value, ensure_ascii=False, sort_keys=True)
-    made.globals.update(scored=_scored, float_count=lambda data: sum(len(group.names) for group in data.floats))
+    made.globals.update(scored=_scored, same_method=_same_method, float_words=_float_words, timed=_timed)
+    made.globals.update(MOST_LAYERS=150, MOST_CLASSES=20, MOST_ODD=40, MOST_FILES=100)
     return made
 
 
 def _scored(data: ReportData) -> list[Score]:
     return [score for score in (data.score, *data.others) if score is not None]
+
+
+def _same_method(data: ReportData) -> str:
+    """Return the method that all rows have; empty where they differ."""
+    named = {row.method for row in data.tensors}
+    return named.pop() if len(named) == 1 else ""
+
+
+def _float_words(data: ReportData) -> str:
+    """Return how many tensors and operators stay float; tensors inside kernels are neither."""
+    counts = (
+        (data.float_count("inside"), "tensor inside a kernel", "tensors inside kernels"),
+        (data.float_count("tensors"), "tensor in float", "tensors in float"),
+        (data.float_count("operators"), "operator in float", "operators in float"),
+    )
+    return ", ".join(
+        f"{formats.count(number)} {one if number == 1 else many}" for number, one, many in counts if number
+    )
+
+
+def _timed(engines: Engines) -> list[tuple[int, bool, Markup]]:
+    """Return a chart a batch size, at most six."""
+    return [(batch, graph, bars.times(engines, batch, graph=graph)) for batch, graph in engines.batches[:6]]
 
 
 @lru_cache(maxsize=4)

@@ -1,7 +1,8 @@
-"""Reads a run folder as `quantlab run` leaves it; whatever is missing is left off the page.
+"""Reads a folder that `quantlab run`, `tune` or `qat` left; whatever is missing is left off the page.
 
-`histograms.h5` (else `histograms-tensorrt.h5`), `scales/<method>.json`, `scales.json` (the chosen ones), `tuning/<method>.json`, `compare.json`,
-`compare-ort.json`, and `run.json`, which holds what no other artefact tells: see `RunNotes`.
+Of `run`: `histograms.h5` (else `histograms-tensorrt.h5`), `scales/<method>.json`, `scales.json` (the chosen ones), `tuning/<method>.json`,
+`compare.json`, `compare-ort.json`, and `run.json`, which holds what no other artefact tells: see `RunNotes`. What else may lie there,
+or in a folder inside: see `extras`.
 """
 
 import json
@@ -12,15 +13,22 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from quantlab.calibration.histogram_set import HistogramSet
 from quantlab.calibration.scale_table import ScaleTable
 from quantlab.comparison.comparison import Comparison
+from quantlab.comparison.sample_file import read_samples
+from quantlab.comparison.sample_table import SampleTable
 from quantlab.errors import InputError
-from quantlab.report.build import RunParts, build
+from quantlab.report import extras
+from quantlab.report.build import build
+from quantlab.report.extras import read_form, with_extras
 from quantlab.report.report_data import ReportData
+from quantlab.report.run_parts import RunParts
+from quantlab.report.searched import read_training
 from quantlab.storage.histograms_h5 import read_histograms
 from quantlab.storage.json_documents import read_document
 from quantlab.storage.scale_table_json import read_scale_table
-from quantlab.storage.text import located, read_text, write_text
+from quantlab.storage.text import write_text
 
 NOTES = "run.json"
 HISTOGRAMS = ("histograms.h5", "histograms-tensorrt.h5")
@@ -103,8 +111,13 @@ def read_notes(folder: Path) -> RunNotes:
     return RunNotes(found.title, found.chosen, found.max_drop, found.floats, found.methods)
 
 
-def read_run(folder: Path) -> ReportData:
+def read_run(folder: Path, *, class_names: Path | None = None) -> ReportData:
     """Return what the page shows of a run.
+
+    Parameters
+    ----------
+    class_names
+        A text file with a class name a line, from class 0; by default the folder's `classes.txt`, if there is one.
 
     Raises
     ------
@@ -114,29 +127,63 @@ def read_run(folder: Path) -> ReportData:
     """
     if not folder.is_dir():
         raise InputError(f"There is no run folder '{folder}'; `quantlab run` makes one.")
+    parts = with_extras(_training(folder) if extras.is_training(folder) else _run(folder), folder, class_names)
+    if not (parts.tables or parts.tuning or parts.final or parts.ort or parts.histograms or parts.search):
+        raise InputError(
+            f"'{folder}' holds nothing to report on: no histograms.h5, no scales, no compare.json, no tune.json. Give the "
+            "output folder of `quantlab run`, `quantlab tune` or `quantlab qat`."
+        )
+    return build(parts)
+
+
+def _run(folder: Path) -> RunParts:
     notes = read_notes(folder)
     single = _optional_table(folder / "scales.json")
     tables = _tables(folder, notes, single)
-    names = notes.methods or {stem: stem for stem in tables}
+    searched = (folder / extras.SEARCH).exists() and len(tables) == 1
+    names = notes.methods or {stem: "tuning" if searched else stem for stem in tables}
     chosen = notes.chosen or _equal(single, tables)
-    histograms = next((path for path in map(folder.joinpath, HISTOGRAMS) if path.exists()), None)
-    parts = RunParts(
+    return RunParts(
         title=notes.title,
         tables={names.get(stem, stem): table for stem, table in tables.items()},
         chosen=names.get(chosen, chosen) if chosen else None,
-        histograms=read_histograms(histograms) if histograms else None,
+        histograms=_histograms(folder),
         tuning={name: _comparison(path) for stem, name in names.items() if (path := _tuned(folder, stem)).exists()},
         final=_optional(folder / "compare.json"),
+        samples=_samples(folder / "compare.json"),
         ort=_optional(folder / "compare-ort.json"),
         floats=notes.floats,
         max_drop=notes.max_drop,
     )
-    if not (parts.tables or parts.tuning or parts.final or parts.ort or parts.histograms):
-        raise InputError(
-            f"'{folder}' holds nothing to report on: no histograms.h5, no scales, no compare.json. Give the output "
-            "folder of `quantlab run`."
-        )
-    return build(parts)
+
+
+def _training(folder: Path) -> RunParts:
+    """Return the best rung of a training as the result."""
+    training = read_training(folder / extras.TRAINING)
+    stem = training.best.replace(" ", "-").lower()
+    scales = folder / {"PTQ": "scales.json", "tuned PTQ": "tuned.scales.json"}.get(training.best, "qat.scales.json")
+    table, counted = _optional_table(scales), _histograms(folder)
+    # Histograms are of the network before tuning and training: beside scales of what came of these they would mislead.
+    same = (
+        table is None
+        or counted is None
+        or table.provenance is None
+        or table.provenance.model == counted.provenance.model
+    )
+    return RunParts(
+        tables={training.best: table} if table else {},
+        histograms=counted if same else None,
+        final=_optional(folder / f"compare.{stem}.json"),
+        samples=_samples(folder / f"compare.{stem}.json"),
+        max_drop=training.target.max_drop,
+        training=training,
+        training_is_result=True,
+    )
+
+
+def _histograms(folder: Path) -> HistogramSet | None:
+    found = next((path for path in map(folder.joinpath, HISTOGRAMS) if path.exists()), None)
+    return read_histograms(found) if found else None
 
 
 def _tables(folder: Path, notes: RunNotes, single: ScaleTable | None) -> dict[str, ScaleTable]:
@@ -172,7 +219,9 @@ def _optional(path: Path) -> Comparison | None:
     return _comparison(path) if path.exists() else None
 
 
+def _samples(path: Path) -> SampleTable | None:
+    return read_samples(path) if path.exists() else None
+
+
 def _comparison(path: Path) -> Comparison:
-    text = read_text(path, "a comparison")
-    with located(f"'{path}'"):
-        return Comparison.from_json(text)
+    return read_form(path, Comparison, "a comparison")

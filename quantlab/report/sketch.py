@@ -7,7 +7,7 @@ import numpy as np
 from quantlab.numerics.arrays import I64
 from quantlab.numerics.histogram import Histogram, LinearGrid
 from quantlab.numerics.tensorrt_histogram import TensorRTHistogram
-from quantlab.report.report_data import Sketch
+from quantlab.report.tensor_row import Sketch
 
 BINS = 160
 """Most bins of a sketch."""

@@ -1,13 +1,34 @@
 """The verdict in words: what INT8 keeps, and whether that is within the limit."""
 
+import math
+
 from quantlab.comparison.backends import simulated
 from quantlab.comparison.metric_score import MetricScore
 from quantlab.report import formats
-from quantlab.report.report_data import Score, Verdict
+from quantlab.report.report_data import State, Verdict
+from quantlab.report.report_score import Score
+from quantlab.report.searched import Search, Standing
 
 _NOTHING = Verdict(
     "none", "What INT8 costs was not measured.", "The scales exist; no comparison of INT8 with FP32 does."
 )
+
+
+_MOST_SAMPLES = 10_000_000
+"""Nobody has more: to name a number beyond would be no advice."""
+
+_STATES: dict[Standing, State] = {"holds": "pass", "likely": "warn", "undecided": "warn", "misses": "fail"}
+
+
+def judge_search(search: Search, score: Score, *, random: bool) -> Verdict:
+    """Return the verdict on a search for better PTQ, by its own standing and in its own words.
+
+    What holds only on the samples that chose, or where random numbers had a say, is a warning.
+    """
+    state = _STATES[search.standing]
+    doubts = _doubts(score, random=random)
+    also = f" But {', and '.join(doubts)}." if doubts else ""
+    return Verdict("warn" if doubts and state == "pass" else state, _headline(score), f"{search.verdict}{also}")
 
 
 def judge(score: Score | None, *, max_drop: float | None, random: bool) -> Verdict:
@@ -33,8 +54,13 @@ def judge(score: Score | None, *, max_drop: float | None, random: bool) -> Verdi
     limit = f"the limit of {formats.number(max_drop)} points"
     lost = formats.number(main.drop, 3)
     if main.drop > max_drop:
-        return Verdict("fail", headline, f"The drop of {lost} points exceeds {limit}.")
-    doubts = [*_doubts(score, random=random), *_reach(main, max_drop)]
+        open_ = f"; its interval begins at {formats.points(main.interval.low)}, so more samples might tell otherwise"
+        return Verdict(
+            "fail",
+            headline,
+            f"The drop of {lost} points exceeds {limit}{open_ if main.interval.low <= max_drop else ''}.",
+        )
+    doubts = [*_doubts(score, random=random), *_reach(main, max_drop, score.samples)]
     if doubts:
         return Verdict("warn", headline, f"The drop of {lost} points is within {limit}, but {', and '.join(doubts)}.")
     return Verdict("pass", headline, f"The drop of {lost} points and its whole interval are within {limit}.")
@@ -74,9 +100,11 @@ def _level(main: MetricScore) -> str:
 
 
 def _ran(score: Score) -> str:
+    """Return what ran it, without the instruction sets: the table of models and the provenance have these."""
+    backend = score.backend.replace(" simulating", "").replace(" unoptimized", "").partition(" (")[0]
     if simulated(score.backend):
-        return f"simulated in {score.backend.replace(' simulating', '')}"
-    return f"run in {score.backend}"
+        return f"simulated in {backend}"
+    return f"run in {backend}" if backend else "in the search's own scoring"
 
 
 def _unjudged(score: Score, max_drop: float | None, *, random: bool) -> str:
@@ -102,8 +130,24 @@ def _doubts(score: Score, *, random: bool) -> list[str]:
     return found
 
 
-def _reach(main: MetricScore, max_drop: float) -> list[str]:
+def _reach(main: MetricScore, max_drop: float, samples: int) -> list[str]:
     if main.interval.high <= max_drop:
         return []
-    reach = formats.points(main.interval.high)
-    return [f"its interval reaches {reach} points: more samples would decide"]
+    needed = samples_needed(main, max_drop, samples)
+    more = "more samples would decide" if needed is None else f"about {needed:,} samples like these would decide"
+    return [f"its interval reaches {formats.points(main.interval.high)} points: {more}"]
+
+
+def samples_needed(main: MetricScore, max_drop: float, samples: int) -> int | None:
+    """Return about how many samples bring the interval within the limit if the drop stays; None where no number is likely to.
+
+    The half-width falls with the square root of their number; two digits are given, rounded up.
+    """
+    room = max_drop - main.drop
+    if room <= 0 or not samples:
+        return None
+    exact = samples * ((main.interval.high - main.drop) / room) ** 2
+    if not exact < _MOST_SAMPLES:
+        return None
+    step = 10 ** max(math.floor(math.log10(exact)) - 1, 0)
+    return math.ceil(exact / step) * step

@@ -120,20 +120,33 @@ def check_cache(path: StrPath, model_digest: str) -> Provenance | None:
     InputError
         When the cache or its sidecar cannot be read.
     """
+    provenance = check_sidecar(path)
+    if provenance is not None and provenance.model != model_digest:
+        raise StaleError(
+            f"'{path}' was made for the model «{provenance.model_name}» ({provenance.model}), not for "
+            f"this one ({model_digest}): calibrate this model."
+        )
+    return provenance
+
+
+def check_sidecar(path: StrPath) -> Provenance | None:
+    """Return where a cache comes from, having made sure that it is as it was written; None if it has no sidecar.
+
+    Raises
+    ------
+    StaleError
+        When the cache changed since it was written.
+    InputError
+        When the cache or its sidecar cannot be read.
+    """
     text = read_text(path, "a calibration cache")
     sidecar = read_sidecar(path)
     if sidecar is None:
         return None
-    beside = sidecar_path(path)
     if sidecar.cache != cache_digest(text):
         raise StaleError(
-            f"'{path}' was changed after '{beside}' was written, so nothing says which model it is for: write the cache "
-            "again, or remove that file if the change was meant."
-        )
-    if sidecar.provenance.model != model_digest:
-        raise StaleError(
-            f"'{path}' was made for the model «{sidecar.provenance.model_name}» ({sidecar.provenance.model}), not for "
-            f"this one ({model_digest}): calibrate this model."
+            f"'{path}' was changed after '{sidecar_path(path)}' was written, so nothing says which model it is for: write the "
+            "cache again, or remove that file if the change was meant."
         )
     return sidecar.provenance
 

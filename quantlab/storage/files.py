@@ -4,28 +4,32 @@ from collections.abc import Callable
 from pathlib import Path
 
 from quantlab.calibration.histogram_set import HistogramSet
+from quantlab.calibration.overrides import Overrides
 from quantlab.calibration.scale_table import ScaleTable
 from quantlab.errors import UsageError
 from quantlab.graph.model import Model, load_model, write_model
 from quantlab.storage.calibration_cache import read_cache, rewrite_cache
 from quantlab.storage.histograms_h5 import read_histograms, write_histograms
+from quantlab.storage.overrides_yaml import read_overrides, write_overrides
 from quantlab.storage.scale_table_csv import read_scale_table_csv, write_scale_table_csv
 from quantlab.storage.scale_table_json import read_scale_table, write_scale_table
 from quantlab.storage.text import StrPath
 
 _TABLE_WRITERS = {".json": write_scale_table, ".csv": write_scale_table_csv, ".cache": rewrite_cache}
-_READERS: dict[str, Callable[[StrPath], HistogramSet | ScaleTable | Model]] = {
+_READERS: dict[str, Callable[[StrPath], HistogramSet | ScaleTable | Overrides | Model]] = {
     ".h5": read_histograms,
     ".hdf5": read_histograms,
     ".json": read_scale_table,
     ".csv": read_scale_table_csv,
     ".cache": read_cache,
     ".onnx": load_model,
+    ".yaml": read_overrides,
+    ".yml": read_overrides,
 }
 
 
 def save(value: object, path: StrPath) -> None:
-    """Write histograms as .h5, a scale table as .json, .csv or .cache, or a model (also a quantized one) as .onnx.
+    """Write histograms as .h5, a scale table as .json, .csv or .cache, overrides as .yaml, a model (also a quantized one) as .onnx.
 
     A .cache is written so only for a table that was read from one; `write_cache` makes one for a model.
 
@@ -51,17 +55,20 @@ def save(value: object, path: StrPath) -> None:
                 "quantlab.storage.calibration_cache.write_cache, or `quantlab cache convert`."
             )
         _TABLE_WRITERS[suffix](path, value)
+    elif isinstance(value, Overrides):
+        _check_suffix(suffix, (".yaml", ".yml"), "Overrides are")
+        write_overrides(path, value)
     elif isinstance(model, Model):
         _check_suffix(suffix, (".onnx",), "A model is")
         write_model(model, path)
     else:
         raise UsageError(
-            f"A {type(value).__name__} cannot be saved; histograms of a collection, scale tables and models can."
+            f"A {type(value).__name__} cannot be saved; histograms of a collection, scale tables, overrides and models can."
         )
 
 
-def load(path: StrPath) -> HistogramSet | ScaleTable | Model:
-    """Return what a .h5, .json, .csv, .cache or .onnx file holds.
+def load(path: StrPath) -> HistogramSet | ScaleTable | Overrides | Model:
+    """Return what a .h5, .json, .csv, .cache, .onnx or (overrides) .yaml file holds.
 
     Raises
     ------

@@ -11,8 +11,8 @@ from quantlab.errors import InputError
 
 StrPath: TypeAlias = str | os.PathLike[str]
 
-LARGEST = 1 << 28
-"""Bytes of the largest text that is read; a table of a million channels has a tenth of it."""
+LARGEST = 1 << 26
+"""Bytes of the largest text that is read: as JSON it may take twenty times as much; a table of a million channels has half of it."""
 
 
 def read_text(path: StrPath, what: str, *, largest: int = LARGEST) -> str:

@@ -11,6 +11,7 @@ from quantlab.engines.onnx_runtime import OrtEngine, OrtOptions
 from quantlab.engines.opening import plain_network
 from quantlab.graph.model import Model, load_model
 from quantlab.graph.simulate import simulate
+from quantlab.numerics.markup import card
 
 PREPARED = "quantlab.prepared"
 """The key under which a prepared model notes the digest of the user's model."""
@@ -38,6 +39,11 @@ class Candidate:
     table: ScaleTable
     options: QuantizeOptions = field(default_factory=QuantizeOptions)
     exact: Model | None = None
+
+    def _repr_html_(self) -> str:
+        floats = ", ".join(self.options.keep_float)
+        facts = {"target": self.options.target, "scales": len(self.table), "kept in float": floats}
+        return card("Candidate", facts, name=self.model.name)
 
     @property
     def start(self) -> Model:

@@ -12,7 +12,6 @@ from quantlab.tuning.float_trials import FloatTrial, decibels, number
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,26 +90,3 @@ def frame_of(points: Sequence[FrontPoint], front: Sequence[FrontPoint], kept: tu
         for point in points
     ]
     return pd.DataFrame(lines)
-
-
-def plot_front(
-    points: Sequence[FrontPoint], front: Sequence[FrontPoint], kept: tuple[str, ...], ax: Axes | None = None
-) -> Axes:
-    """Draw SQNR over INT8 coverage: all points, the front as a line, the chosen one as a ring; a new figure by default."""
-    from matplotlib import pyplot as plt
-
-    axes = ax if ax is not None else plt.subplots(figsize=(7, 3.6), layout="constrained")[1]
-    for part, style, label in (
-        (points, {"marker": ".", "linestyle": "", "color": "tab:gray"}, "measured"),
-        (front, {"marker": "o", "linestyle": "-", "color": "tab:blue"}, "front"),
-        (
-            [point for point in points if point.floats == kept],
-            {"marker": "o", "linestyle": "", "color": "tab:red", "markersize": 11, "fillstyle": "none"},
-            "chosen",
-        ),
-    ):
-        axes.plot([100 * p.coverage for p in part], [p.sqnr_db for p in part], label=label, **style)
-    axes.set_xlabel("multiply-accumulates on integers, %")
-    axes.set_ylabel("SQNR, dB")
-    axes.legend(fontsize="small")
-    return axes

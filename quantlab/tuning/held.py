@@ -145,7 +145,8 @@ def _pieces(batch: Batch, chosen: list[int], inputs: Mapping[str, Any]) -> Itera
         part = chosen[start : start + rows]
         arrays = {name: np.ascontiguousarray(array[part]) for name, array in batch.items()}
         labels = None if batch.labels is None else batch.labels[part]
-        yield Batch(arrays, labels=labels, names=tuple(batch.names[i] for i in part) if batch.names else ())
+        names, hashes = (tuple(one[i] for i in part) if one else () for one in (batch.names, batch.hashes))
+        yield Batch(arrays, labels=labels, names=names, hashes=hashes)
 
 
 def _joined(batches: list[Batch], inputs: Mapping[str, Any]) -> list[Batch]:
@@ -168,7 +169,7 @@ def _joined(batches: list[Batch], inputs: Mapping[str, Any]) -> list[Batch]:
 
 def _kind(batch: Batch) -> tuple[Any, ...]:
     shapes = tuple((name, array.shape[1:], array.dtype) for name, array in batch.items())
-    return batch.rows is None, shapes, batch.labels is None, not batch.names
+    return batch.rows is None, shapes, batch.labels is None, not batch.names, not batch.hashes
 
 
 def _together(batches: list[Batch]) -> Batch:
@@ -177,4 +178,5 @@ def _together(batches: list[Batch]) -> Batch:
     arrays = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
     labels = [batch.labels for batch in batches if batch.labels is not None]
     names = tuple(name for batch in batches for name in batch.names)
-    return Batch(arrays, labels=np.concatenate(labels) if labels else None, names=names)
+    hashes = tuple(one for batch in batches for one in batch.hashes)
+    return Batch(arrays, labels=np.concatenate(labels) if labels else None, names=names, hashes=hashes)

@@ -177,5 +177,5 @@ class Journal:
             self._trials = {trial.key: trial for trial in trials if not other or trial.rung not in _TARGETED}
             self._kept = {(e["key"][0], e["key"][1]): e for e in document["kept"]}
             self._rows = document["rows"]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, ValidationError) as error:
+        except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
             raise InputError(f"The journal '{path}' cannot be read ({error}): search anew with --force.") from error

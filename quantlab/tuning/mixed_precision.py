@@ -7,16 +7,16 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from quantlab.errors import StaleError, UsageError
+from quantlab.numerics.markup import card, frame_table
 from quantlab.tuning.candidate import Candidate
 from quantlab.tuning.float_trials import FloatTrial, FloatTrials, Memory, Prepare
-from quantlab.tuning.front import FrontPoint, frame_of, front_of, plot_front
+from quantlab.tuning.front import FrontPoint, frame_of, front_of
 from quantlab.tuning.scoring import Scorer
 from quantlab.tuning.sensitivity import Sensitivity, SensitivityRow
 from quantlab.tuning.target import Standing, Target
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.axes import Axes
 
 _WORTH: dict[Standing, int] = {"misses": 0, "likely": 1, "holds": 2}
 
@@ -85,9 +85,9 @@ class MixedPrecision:
         """Return one line a trial: shares 0 … 1, SQNR in dB, drop in percentage points, latency in milliseconds."""
         return frame_of(self.trials, self.front, self.kept)
 
-    def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw SQNR over INT8 coverage: all trials, the front as a line, and the chosen one."""
-        return plot_front(self.trials, self.front, self.kept, ax)
+    def _repr_html_(self) -> str:
+        facts = {"target": self.standing, "operators in float": len(self.kept), "missed": self.missed}
+        return card("MixedPrecision", facts, more=frame_table(self.frame()))
 
 
 def mixed_precision(

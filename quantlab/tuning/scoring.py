@@ -17,11 +17,11 @@ from quantlab.comparison.comparison import CompareOptions, compare
 from quantlab.comparison.fixed_batch import run_filled
 from quantlab.comparison.one_pass import Progress
 from quantlab.comparison.recording import Recording, record
-from quantlab.comparison.tasks import Metric
 from quantlab.data.batch import Dataset
 from quantlab.engines.engine import Engine
 from quantlab.errors import InputError
 from quantlab.graph.model import Model
+from quantlab.metrics.metric import Metric
 from quantlab.numerics.arrays import F64, AnyArray, Tensors
 from quantlab.tuning.ahead import Ahead
 from quantlab.tuning.candidate import Candidate

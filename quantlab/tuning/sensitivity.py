@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from typing_extensions import Self
 
 from quantlab.errors import UsageError
+from quantlab.numerics.markup import card, frame_table
 from quantlab.storage.dataclass_json import Form
 from quantlab.tuning.blocks import blocks, units
 from quantlab.tuning.candidate import Candidate
@@ -19,7 +20,6 @@ from quantlab.tuning.scoring import Scorer
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.axes import Axes
 
 FORM = Form("quantlab-sensitivity", "sensitivity", "measure it again")
 
@@ -28,8 +28,6 @@ Progress: TypeAlias = Callable[[int, int], None]
 
 MOST_ONE_BY_ONE = 64
 """Operators up to which each is measured by itself; a larger network is measured by block."""
-
-_DRAWN = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,19 +152,14 @@ class Sensitivity:
         columns = ("rows", "operators", "coverage", "sqnr_db", "drop")
         return pd.DataFrame([{name: number(getattr(point, name)) for name in columns} for point in self.curve])
 
-    def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw the first rows' noise alone, in percent of the full candidate's noise, the first on top."""
-        from matplotlib import pyplot as plt
-
-        shown = self.rows[:_DRAWN]
-        size = (7, 1 + 0.22 * len(shown))
-        axes = ax if ax is not None else plt.subplots(figsize=size, layout="constrained")[1]
-        percent = [100 * _power(row.alone_db) / _power(self.full_db) for row in shown]
-        axes.barh(range(len(shown)), percent, color="tab:blue")
-        axes.set_yticks(range(len(shown)), [row.name for row in shown], fontsize="x-small")
-        axes.invert_yaxis()
-        axes.set_xlabel(f"noise alone, % of the full candidate's ({self.full_db:.1f} dB)")
-        return axes
+    def _repr_html_(self) -> str:
+        facts = {
+            "rows": len(self.rows),
+            "samples": self.samples,
+            "all in INT8": f"{self.full_db:.1f} dB",
+            "metric": self.metric,
+        }
+        return card("Sensitivity", facts, more=frame_table(self.frame()))
 
     def to_json(self) -> dict[str, Any]:
         """Return all fields as JSON values."""

@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 
 from quantlab.comparison.statistics import PairedCounts, newcombe, wilson
 from quantlab.errors import UsageError
+from quantlab.numerics.markup import card
 from quantlab.tuning.score import Score
 
 _NO_CLASSES = "No output of the network can be told to hold class scores [samples, classes]"
@@ -56,6 +57,17 @@ class Target:
         for name, value in (("SQNR", self.min_sqnr_db), ("fidelity", self.min_fidelity)):
             if value is not None and isnan(value):
                 raise UsageError(f"The {name} that is asked for must be a number, not {value}.")
+
+    def _repr_html_(self) -> str:
+        asked = {
+            "largest drop": None
+            if self.max_drop is None
+            else f"{self.max_drop:g} points, with {self.confidence:g} confidence",
+            "least agreement": self.min_agreement,
+            "least SQNR": None if self.min_sqnr_db is None else f"{self.min_sqnr_db:g} dB",
+            "least fidelity": self.min_fidelity,
+        }
+        return card("Target", asked)
 
     def fitting(self, exact: Score) -> Target:
         """Return the target without a drop where none can be measured and something else is asked for.

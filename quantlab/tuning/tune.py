@@ -14,11 +14,12 @@ from quantlab.builder import QuantizeOptions
 from quantlab.calibration.scale_table import ScaleTable
 from quantlab.collector.collect import collect
 from quantlab.comparison.finality import check_unseen
-from quantlab.comparison.tasks import Metric, TopK
 from quantlab.data.batch import Dataset
 from quantlab.data.stream import UnknownLengthError, as_dataset
 from quantlab.errors import UsageError
 from quantlab.graph.model import Model, load_model
+from quantlab.metrics.metric import Metric
+from quantlab.metrics.top_k import TopK
 from quantlab.numerics.arrays import Tensors
 from quantlab.tuning.candidate import Candidate
 from quantlab.tuning.held import Held

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import Self
 
 from quantlab.calibration.scale_table import ScaleTable
+from quantlab.numerics.markup import frame_table
 from quantlab.tuning.candidate import Candidate
 from quantlab.tuning.choices import Choice, choices
 from quantlab.tuning.ladder import Ladder
@@ -125,7 +126,7 @@ class Tuned:
         return found
 
     def _repr_html_(self) -> str:
-        return f"<p>{escape(self.verdict)}</p>{self.frame().to_html(escape=True, index=False)}"
+        return f"<p>{escape(self.verdict)}</p>{frame_table(self.frame())}"
 
 
 def _short(trial: Trial) -> Trial:

@@ -8,6 +8,7 @@ import quantlab as ql
 from quantlab.audit.audit import Audit, audit_engine
 from quantlab.calibration.scale_table import Scale, ScaleTable
 from quantlab.errors import InputError, QuantlabError, StaleError, UsageError
+from quantlab.plots.engines import audit as draw_audit
 from tests.audit.networks import residual_net, with_qdq
 from tests.audit.reports import layer, report
 
@@ -241,7 +242,7 @@ def test_the_drawing_has_a_bar_a_precision() -> None:
     import matplotlib.pyplot as plt
 
     mpl.use("Agg")
-    axes = audit_engine(ENGINE).plot()
+    axes = draw_audit(audit_engine(ENGINE))
     assert [patch.get_extents().width > 0 for patch in axes.patches] == [True, True]
     plt.close("all")
 

@@ -150,3 +150,19 @@ def test_a_set_cannot_be_changed() -> None:
         ONE.histograms = {}  # type: ignore[misc]
     with pytest.raises(TypeError):
         ONE["a"] = Histogram.of(X)  # type: ignore[index]
+
+
+def test_the_frame_has_a_line_a_tensor() -> None:
+    seen = collected(data("one", 1), a=np.array([0, 0, -1.5, 4]), b=np.array([np.nan, 2]))
+    frame = seen.frame().set_index("tensor")
+    assert list(frame.index) == ["a", "b"]
+    assert tuple(frame.loc["a", ["values", "zeros", "low", "high", "amax", "nonfinite"]]) == (4, 0.5, -1.5, 4, 4, 0)
+    assert frame["nonfinite"]["b"] == 1
+    assert frame["derived_from"]["b"] == "a"
+
+
+def test_the_frame_of_tensorrts_grid_knows_magnitudes_alone() -> None:
+    grid = TensorRTHistogram.starting(1.0, batch=32).added(np.array([0.5, -1.0]))
+    line = HistogramSet({"a": grid}, ONE.provenance, {}, {}).frame().iloc[0]
+    assert (line["values"], line["amax"]) == (2, 1.0)
+    assert np.isnan([line["zeros"], line["low"], line["high"]]).all()

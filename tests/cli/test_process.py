@@ -119,7 +119,7 @@ def test_ctrl_c_while_modules_load() -> None:
 
 def broken(*arguments: str, place: Path) -> Ended:
     """Run a command in which something breaks that should not."""
-    breaks = "import quantlab.jobs.cache_difference as d\ndef difference(*a, **k): raise RuntimeError('odd\\nstate')\nd.difference = difference"
+    breaks = "import quantlab.caches.difference as d\ndef difference(*a, **k): raise RuntimeError('odd\\nstate')\nd.difference = difference"
     return quantlab_process(*arguments, "cache", "diff", place / "int8.cache", place / "int8.cache", before=breaks)
 
 

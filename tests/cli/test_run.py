@@ -18,8 +18,9 @@ from tests.cli.workplace import PREPROCESS, done, furnish, quantlab, refused, tr
 
 ARTEFACTS = {
     "histograms.h5", "scales/minmax.json", "scales/squared-error.json", "tuning/minmax.json", "tuning/squared-error.json",
-    "scales.json", "model.int8.onnx", "calibration.cache", "calibration.cache.json", "compare.json", "model.ort.onnx",
-    "ort/scales.json", "scales.ort.json", "compare-ort.json", "run.json", "report.html", "manifest.json",
+    "scales.json", "model.int8.onnx", "calibration.cache", "calibration.cache.json", "compare.json", "compare.samples.h5",
+    "model.ort.onnx",
+    "ort/scales.json", "scales.ort.json", "compare-ort.json", "compare-ort.samples.h5", "run.json", "report.html", "manifest.json",
 }  # fmt: skip
 
 
@@ -139,11 +140,11 @@ def test_what_another_job_left_is_refused_and_removed_with_force(bare: Path) -> 
     before = tree(bare)
     changes = ("--set", "methods=[minmax]", "--set", "choose=minmax", "--set", "ort=false", "--set", "cache=null")
     sentence = refused(5, "run", bare / "job.yaml", *changes)
-    assert "is left from a job with other methods or parts (8 such files)" in sentence
+    assert "is left from a job with other methods or parts (9 such files)" in sentence
     assert tree(bare) == before
     done("run", bare / "job.yaml", *changes, "--force")
     gone = {"scales/squared-error.json", "tuning/squared-error.json", "calibration.cache", "model.ort.onnx",
-            "compare-ort.json", "calibration.cache.json",
+            "compare-ort.json", "compare-ort.samples.h5", "calibration.cache.json",
             "ort/scales.json", "scales.ort.json"}  # fmt: skip
     assert set(tree(bare / "run")) == ARTEFACTS - gone
 

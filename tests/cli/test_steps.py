@@ -216,8 +216,9 @@ def test_compare_scores_and_names_what_ran(place: Path) -> None:
     found = Comparison.from_json((place / "compare.json").read_text())
     assert found.final
     assert found.samples == 40
-    assert {error.tensor for error in found.tensors} == {"image", "b"}
-    assert all(error.own_sqnr_db is not None for error in found.tensors)
+    assert {error.tensor for error in found.tensors if error.quantized} == {"image", "b"}
+    assert all((error.own_sqnr_db is not None) == error.quantized for error in found.tensors)
+    assert [error.position for error in found.tensors] == list(range(len(found.tensors)))
     assert found.sizes is not None
     assert found.sizes.fp32 == (place / "model.onnx").stat().st_size
     assert "is current" in done(*arguments, "--scales", place / "scales.json", "-o", place / "compare.json").out

@@ -13,9 +13,9 @@ from quantlab.calibration.provenance import DataIdentity, Provenance
 from quantlab.calibration.scale_table import Scale, ScaleTable
 from quantlab.comparison.comparison import CompareOptions, Comparison, compare
 from quantlab.comparison.statistics import PairedCounts, newcombe, wilson
-from quantlab.comparison.tasks import TopK
 from quantlab.comparison.tensors import TensorProbe
 from quantlab.errors import InputError, StaleError
+from quantlab.metrics.top_k import TopK
 from quantlab.numerics.arrays import AnyArray, Tensors
 from quantlab.numerics.error_sums import ErrorSums
 from tests.comparison.networks import CLASSES, FEATURES, FIRST, SECOND, Constant, Network, Samples, samples

@@ -12,9 +12,9 @@ import pytest
 from quantlab.calibration.scale_table import Scale, ScaleTable
 from quantlab.comparison.comparison import CompareOptions, Comparison, Sizes, compare
 from quantlab.comparison.latency import measure_latency
-from quantlab.comparison.tasks import TopK
 from quantlab.comparison.tensors import TensorProbe
 from quantlab.errors import InputError
+from quantlab.metrics.top_k import TopK
 from tests.comparison.networks import Network, Samples, samples
 
 BOTH = ("hidden", "logits")

@@ -19,9 +19,9 @@ from quantlab.comparison.cost import BatchTime, Cost, Power, batch_of, time_batc
 from quantlab.comparison.lineup import Lineup, lineup
 from quantlab.comparison.lineup_table import markdown, table_cells
 from quantlab.comparison.recording import record
-from quantlab.comparison.tasks import TopK
 from quantlab.comparison.tensors import TensorProbe
 from quantlab.errors import InputError, UsageError
+from quantlab.metrics.top_k import TopK
 from quantlab.numerics.arrays import AnyArray, Tensors
 from tests.comparison.networks import FEATURES, Network, samples
 from tests.graph.nets import residual_net

@@ -59,6 +59,20 @@ def test_wilsons_interval_is_scipys(total: int, data: st.DataObject, level: floa
     assert found.high == pytest.approx(twin.high, abs=1e-12)
 
 
+@law
+@given(st.integers(1, 2000), st.data(), st.sampled_from([0.9, 0.95]))
+def test_wilsons_interval_and_mcnemars_p_value_are_statsmodels(total: int, data: st.DataObject, level: float) -> None:
+    proportion = pytest.importorskip("statsmodels.stats.proportion", reason="statsmodels is not installed")
+    tables = pytest.importorskip("statsmodels.stats.contingency_tables", reason="statsmodels is not installed")
+    count = data.draw(st.integers(0, total))
+    found = wilson(count, total, level)
+    assert (found.low, found.high) == pytest.approx(
+        proportion.proportion_confint(count, total, alpha=1 - level, method="wilson"), abs=1e-12
+    )
+    twin = tables.mcnemar([[5, count], [total - count, 5]], exact=True)
+    assert mcnemar(count, total - count) == pytest.approx(twin.pvalue, rel=1e-9, abs=1e-300)
+
+
 def test_no_samples_say_nothing() -> None:
     assert wilson(0, 0) == Interval(0.0, 1.0)
     assert newcombe(PairedCounts(0, 0, 0, 0)) == Interval(-1.0, 1.0)
@@ -129,6 +143,33 @@ def test_the_bootstrap_agrees_with_scipys() -> None:
     width = found.high - found.low
     assert found.low == pytest.approx(twin.confidence_interval.low, abs=0.07 * width)
     assert found.high == pytest.approx(twin.confidence_interval.high, abs=0.07 * width)
+
+
+def test_the_bootstrap_of_a_score_of_pairs_agrees_with_scipys() -> None:
+    random = np.random.default_rng(5)
+    first = random.gamma(2.0, size=150)
+    second = first * random.uniform(0.7, 1.1, size=150)
+
+    def middle(values: AnyArray) -> float:
+        return float(np.percentile(values, 75))
+
+    def gap(one: AnyArray, two: AnyArray) -> float:
+        return middle(one) - middle(two)
+
+    found = bootstrap(first, second, middle, 0.9)
+    twin = stats.bootstrap(
+        (first, second),
+        gap,
+        paired=True,
+        vectorized=False,
+        n_resamples=4000,
+        confidence_level=0.9,
+        method="percentile",
+        rng=7,
+    )
+    width = found.high - found.low
+    assert found.low == pytest.approx(twin.confidence_interval.low, abs=0.1 * width)
+    assert found.high == pytest.approx(twin.confidence_interval.high, abs=0.1 * width)
 
 
 def test_the_bootstrap_repeats_itself() -> None:

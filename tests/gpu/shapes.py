@@ -27,6 +27,7 @@ import onnx
 
 from quantlab import engines
 from quantlab.builder import QuantizeOptions, quantize
+from quantlab.caches.tensors import cache_tensors, with_aliases
 from quantlab.calibration.calibrate import calibrate
 from quantlab.calibration.histogram_set import HistogramSet
 from quantlab.calibration.methods.names import parse_method
@@ -42,7 +43,6 @@ from quantlab.engines.tensorrt.engine import TrtEngine
 from quantlab.engines.tensorrt.runtime import library
 from quantlab.errors import QuantlabError
 from quantlab.graph.model import load_model
-from quantlab.jobs.cache_tensors import cache_tensors, with_aliases
 from quantlab.numerics.arrays import F32
 from quantlab.numerics.error_sums import ErrorSums
 from quantlab.versions import versions

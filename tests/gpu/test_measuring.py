@@ -14,8 +14,8 @@ import pytest
 
 from quantlab.comparison.cost import BatchTime, Cost
 from quantlab.comparison.lineup import Entry, Lineup, lineup
-from quantlab.comparison.tasks import TopK
 from quantlab.engines.cuda.memory import devices
+from quantlab.metrics.top_k import TopK
 from tests.comparison.networks import Network, samples
 from tests.gpu.__main__ import steps
 from tests.gpu.logits import read_logits, write_logits

@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 from quantlab import engines
 from quantlab.builder import QuantizeOptions, quantize
+from quantlab.caches.tensors import cache_tensors, with_aliases
 from quantlab.calibration.scale_table import ScaleTable
 from quantlab.calibration.trt_cache import CalibrationCache, cache_of, header
 from quantlab.engines.engine import Engine
@@ -23,7 +24,6 @@ from quantlab.engines.tensorrt.build_options import (
     Profile,
 )
 from quantlab.graph.model import Model, load_model
-from quantlab.jobs.cache_tensors import cache_tensors, with_aliases
 from quantlab.storage.files import load, save
 from tests.gpu.prepare import table_path
 from tests.gpu.subjects import INPUT, LITE0, Images, Subject

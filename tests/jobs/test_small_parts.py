@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from quantlab.caches.difference import difference
 from quantlab.calibration.scale_table import Scale, ScaleTable
 from quantlab.calibration.schemes import Affine, Symmetric
 from quantlab.errors import InputError, UsageError
-from quantlab.jobs.cache_difference import difference
 from quantlab.jobs.calibrating import parse_scheme
 from quantlab.jobs.preprocessing import preprocess_of, read_preprocess
 from quantlab.jobs.sizes import parse_bytes, shown_bytes

@@ -64,6 +64,13 @@ def _shape(value: onnx.ValueInfoProto) -> list[int | str]:
     return [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
 
 
+def test_a_batch_of_arrays_is_as_good_an_example_as_tensors() -> None:
+    net, image = Net().eval(), _image(2)
+    model = ql.export(net, image)
+    for example in (ql.data.Batch({"image": image.numpy()}), image.numpy(), (image.numpy(),)):
+        assert ql.export(net, example).digest == model.digest
+
+
 @both
 def test_an_exported_module_gives_its_outputs_at_any_batch(exporter: Name) -> None:
     net = Net().eval()
@@ -269,7 +276,7 @@ def test_what_cannot_be_meant_is_refused_in_a_sentence() -> None:
     with pytest.raises(UsageError, match=r"needs a torch.nn.Module, not str"):
         ql.export("net.pt", _image())  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="a tuple of tensors, or tensors by the names"):
-        ql.export(Net(), np.zeros((1, 3, 8, 8), np.float32))  # type: ignore[arg-type]
+        ql.export(Net(), "image.npy")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="holds no tensor"):
         ql.export(Net(), ())
     with pytest.raises(UsageError, match="has 1 inputs, and the names given"):

@@ -22,8 +22,8 @@ from quantlab.comparison.statistics import Interval
 from quantlab.comparison.tensors import TensorError
 from quantlab.numerics.error_sums import ErrorSums
 from quantlab.numerics.histogram import Histogram
-from quantlab.report.build import RunParts
-from quantlab.report.report_data import Score
+from quantlab.report.report_score import Score
+from quantlab.report.run_parts import RunParts
 
 METHODS = ("minmax", "percentile:99.99", "squared-error")
 BACKENDS = Backends("onnxruntime 1.31.1 CPU (avx2)", "onnxruntime 1.31.1 CPU unoptimized (avx2)")

@@ -11,9 +11,12 @@ import pytest
 from quantlab.calibration.provenance import DataIdentity
 from quantlab.calibration.scale_table import Scale, ScaleTable
 from quantlab.comparison.agreement import Agreement, Flip
+from quantlab.comparison.sample_table import SampleTable
 from quantlab.errors import InputError
-from quantlab.report.build import MOST_FLIPS, RunParts, build
-from quantlab.report.report_data import Score
+from quantlab.report.build import build
+from quantlab.report.flips import MOST_FLIPS
+from quantlab.report.report_score import Score
+from quantlab.report.run_parts import RunParts
 from tests.report.runs import (
     CALIBRATION,
     EVALUATION,
@@ -111,7 +114,8 @@ def test_the_expected_sqnr_stands_in_for_what_was_not_measured() -> None:
 def test_only_the_first_flips_are_kept_but_all_are_counted() -> None:
     flips = tuple(Flip(i, "", 0, 0, 1) for i in range(MOST_FLIPS + 5))
     data = build(parts(final=comparison(agreement=Agreement(0, len(flips), flips))))
-    assert (len(data.flips), data.flip_count) == (MOST_FLIPS, MOST_FLIPS + 5)
+    assert data.flipped is not None
+    assert (len(data.flipped.rows), data.flipped.count) == (MOST_FLIPS, MOST_FLIPS + 5)
 
 
 def test_scales_read_from_a_cache_need_no_histogram() -> None:
@@ -169,3 +173,23 @@ def test_scales_of_tensors_that_the_model_leaves_float_are_left_out() -> None:
     data = build(parts(floats=floats, final=final))
     assert [row.name for row in data.tensors] == ["a", "c"]
     assert (data.unused, data.methods[0].tensors) == (1, 2)
+
+
+def test_every_activation_stands_in_graph_order_and_what_int8_does_not_store_has_no_error_of_its_own() -> None:
+    stored = [replace(error, position=2 * i, quantized=True) for i, error in enumerate(measured("abc"))]
+    inner = replace(measured("z")[0], position=1, quantized=False)
+    found = build(parts(final=comparison(tensors=(*stored, inner)))).activations
+    assert [(one.position, one.name, one.quantized, one.row) for one in found] == [
+        (1, "a", True, 1), (2, "z", False, None), (3, "b", True, 2), (4, "c", True, 3),
+    ]  # fmt: skip
+    assert [one.own_db is None for one in found] == [False, True, False, False]
+    assert found[1].accumulated_db == pytest.approx(20.0)
+    assert build(parts()).activations == ()
+
+
+def test_samples_in_memory_stand_in_for_those_of_a_folder() -> None:
+    zeros = np.zeros(5000)
+    table = SampleTable(zeros, zeros, labels=np.ones(5000, np.int64))
+    found = build(parts(final=comparison(samples_table=table))).flipped
+    assert found is not None
+    assert {cost.label: cost.samples for cost in found.classes}[1] == 5000

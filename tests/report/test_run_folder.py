@@ -10,8 +10,9 @@ import pytest
 
 from quantlab.comparison.comparison import Comparison
 from quantlab.errors import InputError
-from quantlab.report.build import RunParts, build
+from quantlab.report.build import build
 from quantlab.report.run_folder import RunNotes, read_notes, read_run, write_notes
+from quantlab.report.run_parts import RunParts
 from quantlab.storage.histograms_h5 import write_histograms
 from quantlab.storage.scale_table_json import write_scale_table
 from tests.report.runs import CALIBRATION, METHODS, PROVENANCE, histogram_set, parts, tables_of

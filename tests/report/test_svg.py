@@ -8,7 +8,7 @@ import pytest
 
 from quantlab.report import svg
 from quantlab.report.build import build
-from quantlab.report.report_data import Sketch, TensorRow
+from quantlab.report.tensor_row import Sketch, TensorRow
 from tests.report.html_tree import Element, parse
 from tests.report.runs import names, parts
 

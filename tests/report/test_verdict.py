@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from quantlab.comparison.agreement import Agreement
 from quantlab.comparison.backends import Backends
 from quantlab.comparison.metric_score import MetricScore
 from quantlab.comparison.observation import NanSamples
 from quantlab.comparison.statistics import Interval
-from quantlab.report.verdict import judge
+from quantlab.report.verdict import judge, samples_needed
 from tests.report.runs import CALIBRATION, comparison, metric, score
 
 
 def test_the_headline_says_what_is_kept_on_what_and_in_which_backend() -> None:
     assert judge(score(), max_drop=None, random=False).headline == (
         "INT8 keeps 92.88 % top-1 of FP32's 93.00 %: a drop of 0.12 points (95 % interval −0.18 … 0.42) on 5,000 samples "
-        "of «evaluation», simulated in onnxruntime 1.31.1 CPU unoptimized (avx2)."
+        "of «evaluation», simulated in onnxruntime 1.31.1 CPU."
     )
 
 
@@ -95,3 +97,16 @@ def test_integer_kernels_are_run_and_not_simulated() -> None:
     found = judge(score(backends=Backends("a", "onnxruntime 1 CPU (avx2)")), max_drop=None, random=False)
     assert "run in onnxruntime 1 CPU" in found.headline
     assert comparison().backends.int8 not in found.headline
+
+
+@given(st.floats(-1, 0.9), st.floats(0.01, 5), st.integers(1, 10_000))
+def test_so_many_samples_bring_the_interval_within_the_limit(drop: float, reach: float, samples: int) -> None:
+    needed = samples_needed(metric(drop, reach), 1.0, samples)
+    if needed is not None:
+        assert drop + reach * (samples / needed) ** 0.5 <= 1.0 + 1e-9
+    assert samples_needed(metric(1.0, reach), 1.0, samples) is None
+
+
+def test_the_verdict_says_how_many_samples_would_decide() -> None:
+    found = judge(score(metrics=(metric(0.3, 0.4),)), max_drop=0.5, random=False)
+    assert found.reason.endswith("its interval reaches 0.70 points: about 20,000 samples like these would decide.")

@@ -71,7 +71,9 @@ def test_a_value_has_its_own_suffixes(tmp_path: Path, value: object, name: str, 
 
 
 def test_an_unknown_suffix_is_not_guessed(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"«\.txt»; \.h5, \.hdf5, \.json, \.csv, \.cache, \.onnx are known"):
+    with pytest.raises(
+        UsageError, match=r"«\.txt»; \.h5, \.hdf5, \.json, \.csv, \.cache, \.onnx, \.yaml, \.yml are known"
+    ):
         load(tmp_path / "a.txt")
 
 

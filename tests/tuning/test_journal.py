@@ -14,8 +14,8 @@ import pytest
 
 from quantlab.builder import QuantizeOptions
 from quantlab.calibration.weight_methods import MaxAbs, SquaredErrorWeights
-from quantlab.comparison.tasks import TopK
 from quantlab.errors import InputError, MachineError, QuantlabError, StaleError
+from quantlab.metrics.top_k import TopK
 from quantlab.numerics.arrays import AnyArray, Tensors
 from quantlab.tuning.candidate import Candidate
 from quantlab.tuning.journal import FILE, Journal

@@ -15,9 +15,9 @@ from quantlab import engines
 from quantlab.builder import QuantizeOptions
 from quantlab.calibration.methods.minmax import MinMax
 from quantlab.collector.collect import collect
-from quantlab.comparison.tasks import TopK
 from quantlab.errors import InputError, MachineError, StaleError, UsageError
 from quantlab.graph.model import load_model
+from quantlab.metrics.top_k import TopK
 from quantlab.tuning.candidate import Candidate
 from quantlab.tuning.journal import Journal
 from quantlab.tuning.ladder import Ground, Ladder, Methods

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from quantlab.errors import StaleError, UsageError
+from quantlab.plots.tuned import front
 from quantlab.tuning.bias_correction import EmpiricalBias
 from quantlab.tuning.candidate import Candidate
 from quantlab.tuning.float_trials import FloatTrial, FloatTrials, Memory, decibels
@@ -232,7 +233,7 @@ def test_the_frame_and_the_drawing_show_every_trial(weak: tuple[Scorer, Candidat
     frame = found.frame()
     assert list(frame["int8_coverage"]) == [point.coverage for point in found.trials]
     assert list(frame.loc[frame["chosen"], "floats"]) == [COARSE]
-    drawn = [np.asarray(line.get_ydata()).tolist() for line in found.plot().lines]
+    drawn = [np.asarray(line.get_ydata()).tolist() for line in front(found).lines]
     assert drawn[0] == [point.sqnr_db for point in found.trials]
     assert drawn[1] == [point.sqnr_db for point in found.front]
     assert drawn[2] == [point.sqnr_db for point in found.trials if point.floats == (COARSE,)]

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from quantlab.comparison.statistics import Interval, wilson
-from quantlab.comparison.tasks import TopK
 from quantlab.graph.model import load_model
+from quantlab.metrics.top_k import TopK
 from quantlab.tuning.score import Score
 from quantlab.tuning.scoring import Scorer
 from tests.tuning.nets import Rows, candidate_of, classes, classifier, int8_outputs, matmul_net, outputs, table_of

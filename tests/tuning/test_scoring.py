@@ -14,13 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quantlab import engines
-from quantlab.comparison.tasks import TopK
 from quantlab.data.batch import Batch
 from quantlab.data.fingerprint import hash_batch, identify
 from quantlab.data.stream import as_dataset
 from quantlab.engines.engine import TensorSpec
 from quantlab.errors import InputError
 from quantlab.graph.model import load_model
+from quantlab.metrics.top_k import TopK
 from quantlab.numerics.arrays import AnyArray, Tensors
 from quantlab.tuning.score import Score
 from quantlab.tuning.scoring import Held, Scorer

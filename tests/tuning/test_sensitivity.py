@@ -15,6 +15,7 @@ from quantlab.graph.model import load_model
 from quantlab.graph.normalise import normalise
 from quantlab.graph.patterns import WEIGHTED
 from quantlab.graph.view import Graph, operator
+from quantlab.plots.tuned import sensitivity
 from quantlab.tuning.blocks import LARGEST, blocks, units
 from quantlab.tuning.float_trials import EQUAL_DB, FloatTrial, Memory, decibels, noise
 from quantlab.tuning.score import Score
@@ -165,7 +166,7 @@ def test_the_frame_and_the_drawing_show_the_rows_in_order() -> None:
     assert list(frame["name"]) == [row.name for row in found.rows]
     assert frame["noise_share"][0] == pytest.approx(10 ** ((found.full_db - found.rows[0].alone_db) / 10))
     assert list(found.curve_frame()["rows"]) == [0, 1, 2]
-    axes = found.plot()
+    axes = sensitivity(found)
     assert [label.get_text() for label in axes.get_yticklabels()] == list(frame["name"])
     assert axes.patches[0].get_width() == pytest.approx(100 * frame["noise_share"][0])  # type: ignore[attr-defined]
 

@@ -10,8 +10,8 @@ import numpy as np
 import onnx
 import pytest
 
-from quantlab.comparison.tasks import TopK
 from quantlab.errors import InputError, UsageError
+from quantlab.metrics.top_k import TopK
 from quantlab.numerics.arrays import AnyArray, Tensors
 from quantlab.tuning.target import Target
 from quantlab.tuning.trial import Trial

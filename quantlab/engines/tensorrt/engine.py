@@ -82,7 +82,7 @@ class TrtEngine:
         derivations: Mapping[str, Derivation] | None = None,
         outputs: tuple[str, ...] | None = None,
     ) -> None:
-        self.plan, self.on_device = plan, on_device
+        self.plan, self.on_device, self._plugins = plan, on_device, plugins
         self._loaded = Loaded.of(plan, device=device, plugins=plugins)
         self._threads, self._shared = _Threads(), False
         self._derivations = dict(derivations or {})
@@ -90,6 +90,11 @@ class TrtEngine:
         every = {**self.inputs, **self._loaded.specs(inputs=False)}
         names = outputs or tuple(self._loaded.specs(inputs=False))
         self.outputs: Mapping[str, TensorSpec] = {name: every[name] for name in names}
+
+    @property
+    def opening(self) -> "TrtOpening":
+        """What opens this engine again on the first GPU that another process sees."""
+        return TrtOpening(self.plan, self.on_device, self._plugins, dict(self._derivations), tuple(self.outputs))
 
     @property
     def derivations(self) -> Mapping[str, Derivation]:
@@ -219,6 +224,30 @@ class TrtEngine:
         for name, value in lying.items():
             _check_lying(self.inputs, name, value, self._loaded.device.number)
         return {name: lying.get(name, checked.get(name)) for name in self.inputs}  # type: ignore[misc]
+
+
+@dataclass(frozen=True, slots=True)
+class TrtOpening:
+    """A plan, and how its engine shows it."""
+
+    plan: Plan
+    on_device: bool
+    plugins: tuple[str, ...]
+    derivations: Mapping[str, Derivation]
+    outputs: tuple[str, ...]
+
+    gpus = 1
+    """How many GPUs an engine takes."""
+
+    def open(self, *, threads: int | None = None) -> TrtEngine:  # noqa: ARG002 - a plan runs on the GPU
+        """Load the plan and run it on GPU 0 of those that are visible."""
+        return TrtEngine(
+            self.plan,
+            on_device=self.on_device,
+            plugins=self.plugins,
+            derivations=self.derivations,
+            outputs=self.outputs,
+        )
 
 
 def _check_lying(inputs: Mapping[str, TensorSpec], name: str, value: DeviceArray, device: int) -> None:

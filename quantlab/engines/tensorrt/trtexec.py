@@ -180,7 +180,7 @@ def _precisions(
 
 
 def _shapes(tool: _Tool, subject: Subject, options: BuildOptions, int8: Int8Source | None) -> Iterator[str]:
-    profiles = tuple(_free_part(profile, subject) for profile in options.profiles or default_profiles(subject.free))
+    profiles = tuple(free_part(profile, subject) for profile in options.profiles or default_profiles(subject.free))
     profiles = tuple(profile for profile in profiles if profile.shapes)
     if len(profiles) > 1 and not tool.since(9, 0):
         raise UsageError(f"{tool.title} builds one optimization profile; several came with 9.0: give one --shapes.")
@@ -193,7 +193,7 @@ def _shapes(tool: _Tool, subject: Subject, options: BuildOptions, int8: Int8Sour
         yield f"--optShapesCalib={_specs(options.calibration_profile, 1)}"
 
 
-def _free_part(profile: Profile, subject: Subject) -> Profile:
+def free_part(profile: Profile, subject: Subject) -> Profile:
     """Return the profile of the inputs that have free dimensions: trtexec refuses shapes for others.
 
     Raises

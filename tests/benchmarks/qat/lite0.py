@@ -21,9 +21,9 @@ from torch import Tensor, nn
 
 import quantlab as ql
 from quantlab.comparison.comparison import CompareOptions, compare
-from quantlab.comparison.tasks import TopK
 from quantlab.data import Dataset
 from quantlab.graph.model import Model
+from quantlab.metrics.top_k import TopK
 from quantlab.qat.distillation import Distillation
 from quantlab.qat.export import Exported, evaluate_equality, export
 from quantlab.qat.onnx_export import ExportOptions

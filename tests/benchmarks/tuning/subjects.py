@@ -15,10 +15,11 @@ import onnx
 from PIL import Image
 
 from quantlab.atomic import atomic_path
-from quantlab.comparison.tasks import Metric, TopK
 from quantlab.data import Preprocess, arrays, images, stream
 from quantlab.data.batch import Batch, Dataset
 from quantlab.errors import InputError
+from quantlab.metrics.metric import Metric
+from quantlab.metrics.top_k import TopK
 from tests.benchmarks.sample import PREPROCESS
 from tests.benchmarks.tuning.boxes import BoxPrecision, SameTopClass
 from tests.benchmarks.tuning.channel_spread import with_channel_spread

@@ -1,0 +1,166 @@
+"""What a job would take: seconds, memory and disk of each step, from runs on a few samples in a temporary folder."""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from quantlab.errors import InputError
+from quantlab.jobs.first_samples import FirstSamples, count_of
+from quantlab.jobs.job import EXPORTED, Job
+from quantlab.jobs.peak_memory import forget_peak, peak_bytes
+from quantlab.jobs.run_steps import RunSteps
+from quantlab.jobs.step import Progress
+
+FEW, MANY = 32, 256
+"""Samples of each set in the two sizes of a trial; their difference tells what a sample costs."""
+
+_PATIENCE = 20.0
+_SETS: Mapping[str, str] = {
+    "collect histograms": "calibration",
+    "score the methods": "tuning",
+    "compare": "evaluation",
+    "build for ONNX Runtime": "evaluation",
+    "report": "evaluation",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class StepEstimate:
+    """What one step is going to take.
+
+    Attributes
+    ----------
+    seconds
+        Of wall time, on this machine as busy as it is now.
+    memory
+        Largest resident size of the process, bytes; None where the system does not tell.
+    disk
+        Bytes of the files that it leaves.
+    samples
+        That it runs over; None if their number does not matter to it.
+    current
+        It is done already, so nothing of this will be taken.
+    """
+
+    title: str
+    seconds: float
+    memory: int | None
+    disk: int
+    samples: int | None = None
+    current: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a job is going to take; the figures of its steps are estimates, and so are their sums."""
+
+    steps: tuple[StepEstimate, ...]
+
+    @property
+    def seconds(self) -> float:
+        """Of all steps that are not current."""
+        return sum(step.seconds for step in self.steps if not step.current)
+
+    @property
+    def memory(self) -> int | None:
+        """The largest of the steps', in bytes."""
+        return max((step.memory for step in self.steps if step.memory and not step.current), default=None)
+
+    @property
+    def disk(self) -> int:
+        """Bytes of all that is to be written."""
+        return sum(step.disk for step in self.steps if not step.current)
+
+
+@dataclass(slots=True)
+class Recorder:
+    """A listener that keeps each step's seconds, peak of memory, and the bytes of the files that it left in a folder."""
+
+    folder: Path
+    seconds: dict[str, float] = field(default_factory=dict)
+    memory: dict[str, int | None] = field(default_factory=dict)
+    disk: dict[str, int] = field(default_factory=dict)
+    _title: str = ""
+    _seen: frozenset[Path] = frozenset()
+
+    def begins(self, _number: int, _total: int, title: str) -> Progress:
+        """Measure from here on."""
+        self._title = title
+        forget_peak()
+        return lambda _done, _samples: None
+
+    def ended(self, _number: int, _total: int, _text: str, seconds: float) -> None:
+        """Keep what the step took."""
+        self.seconds[self._title], self.memory[self._title] = seconds, peak_bytes()
+        files = frozenset(path for path in self.folder.rglob("*") if path.is_file())
+        self.disk[self._title] = sum(path.stat().st_size for path in files - self._seen)
+        self._seen = files
+
+
+def estimate(job: Job, current: Sequence[str] = ()) -> Estimate:
+    """Return what a job would take.
+
+    The job is carried out on its first 32 samples of each set, twice (what the first one takes more is loading code, once
+    a process), and on more of them, in a temporary folder that is removed; nothing of it is kept.
+
+    Parameters
+    ----------
+    current
+        Titles of the steps that are done already.
+
+    Raises
+    ------
+    QuantlabError
+        What the steps raise on these samples; InputError for a module that was not exported yet.
+    """
+    if job.model == job.output / EXPORTED and not job.model.exists():
+        raise InputError(f"There is no model '{job.model}' yet, so there is nothing to measure: run `quantlab qat` first.")
+    few = {name: FEW for name in job.sources}
+    cold, counts = _tried(job, few)
+    warm, _ = _tried(job, few)
+    size = MANY if sum(warm.seconds.values()) < _PATIENCE else 2 * FEW
+    large, _ = _tried(job, {name: min(size, count) for name, count in counts.items()})
+    return Estimate(tuple(_step(title, (cold, warm, large), counts, size, title in current) for title in warm.seconds))
+
+
+def _tried(job: Job, samples: Mapping[str, int]) -> tuple[Recorder, dict[str, int]]:
+    """Carry the job out on the first samples; return what that took, and how many samples the sets have."""
+    with tempfile.TemporaryDirectory(prefix="quantlab-") as folder:
+        small = job.model_copy(update={"output": Path(folder) / "run", "metrics": _metrics(job), "max_drop": None})
+        small._sources = {name: replace(source, labels=None) for name, source in job.sources.items()}  # noqa: SLF001
+        recorder = Recorder(Path(folder))
+        run = RunSteps(small, recorder, "never")
+        counts = {name: count_of(data) for name, data in run.data.items()}
+        run.data = {name: FirstSamples(data, samples[name], name) for name, data in run.data.items()}
+        run.carried_out()
+    return recorder, counts
+
+
+def _metrics(job: Job) -> tuple[str, ...]:
+    """Return the job's metrics, but for those that need a file of labels: it has as many as the whole set."""
+    return () if any(source.labels is not None for source in job.sources.values()) else job.metrics
+
+
+def _step(
+    title: str, tried: tuple[Recorder, Recorder, Recorder], counts: Mapping[str, int], size: int, current: bool
+) -> StepEstimate:
+    cold, warm, large = tried
+    samples = counts.get(_SETS.get(title, ""))
+    loading = max(0.0, cold.seconds[title] - warm.seconds[title])
+    known = [peak for recorder in tried if (peak := recorder.memory[title]) is not None]
+    if samples is None:
+        seconds, disk = min(warm.seconds[title], large.seconds[title]), float(large.disk[title])
+    else:
+        sizes = (min(FEW, samples), min(size, samples))
+        seconds = _line(sizes, (warm.seconds[title], large.seconds[title]), samples)
+        disk = _line(sizes, (warm.disk[title], large.disk[title]), samples)
+    return StepEstimate(title, seconds + loading, max(known, default=None), round(disk), samples, current)
+
+
+def _line(sizes: tuple[int, int], values: tuple[float, float], at: int) -> float:
+    """Return the value at a size on the line through two of them; a line that falls is taken for flat."""
+    if sizes[0] == sizes[1]:
+        return values[1]
+    slope = max(0.0, (values[1] - values[0]) / (sizes[1] - sizes[0]))
+    return values[1] + slope * (at - sizes[1])

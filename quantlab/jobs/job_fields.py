@@ -1,0 +1,136 @@
+"""A job's fields as they were given, before anything is checked: by its file, the environment and the command line."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from quantlab.errors import InputError, UsageError
+from quantlab.storage.text import read_text
+from quantlab.storage.yaml_text import parse_yaml, read_yaml
+
+PREFIX = "QUANTLAB_JOB_"
+"""Of environment variables: QUANTLAB_JOB_MAX_DROP=0.5, and QUANTLAB_JOB_DATA__TUNING=b.npz for a field in a section."""
+
+FILE, DEFAULT = "file", "default"
+
+
+@dataclass(frozen=True, slots=True)
+class JobFields:
+    """What was given, and by whom.
+
+    Attributes
+    ----------
+    path
+        The job's file.
+    values
+        The fields, as YAML has them, after all changes.
+    changed
+        Dotted name of each field that was changed → who did: «--set», or the name of an environment variable.
+    lines
+        Dotted name → its line in the file, from 1.
+    """
+
+    path: Path
+    values: dict[str, Any]
+    changed: Mapping[str, str] = field(default_factory=dict)
+    lines: Mapping[str, int] = field(default_factory=dict)
+
+    def origin(self, name: str) -> str:
+        """Return where a field's value comes from: «--set», an environment variable, file, or default."""
+        parts = name.split(".")
+        for length in range(len(parts), 0, -1):
+            if (found := self.changed.get(".".join(parts[:length]))) is not None:
+                return found
+        inner: Any = self.values
+        for part in parts:
+            if not isinstance(inner, dict):
+                return FILE  # a section that was given as one value, such as a set by its place alone
+            if part not in inner:
+                return DEFAULT
+            inner = inner[part]
+        return FILE
+
+    def line(self, name: str) -> int | None:
+        """Return the line of a field, or of the section that it lacks in; None if the file does not have it."""
+        parts = name.split(".")
+        if self.origin(name) not in (FILE, DEFAULT):
+            return None
+        found = (self.lines.get(".".join(parts[:length])) for length in range(len(parts), 0, -1))
+        return next((line for line in found if line is not None), None)
+
+
+def read_fields(
+    path: Path, changes: Sequence[str] = (), environment: Mapping[str, str] | None = None
+) -> JobFields:
+    """Return the fields of a job's file, changed by the environment and then by «key=value» changes.
+
+    Parameters
+    ----------
+    path
+        The YAML file.
+    changes
+        «key=value», «data.tuning=null»; the value is read as YAML.
+    environment
+        Of its variables those that begin with `PREFIX`; the others say nothing.
+
+    Raises
+    ------
+    InputError
+        When the file is no YAML mapping, or a variable's value no YAML.
+    UsageError
+        For a change that is no «key=value», or one below a value that is no mapping.
+    """
+    found = read_yaml(path)
+    if not isinstance(found, dict):
+        raise InputError(f"'{path}' must be a mapping with `model`, `output` and `data`.")
+    changed: dict[str, str] = {}
+    for variable, text in sorted((environment or {}).items()):
+        if variable.startswith(PREFIX) and variable != PREFIX:
+            name = variable.removeprefix(PREFIX).lower().replace("__", ".")
+            _change(found, name, text, f"{variable}={text}")
+            changed[name] = variable
+    for change in changes:
+        name, equals, text = change.partition("=")
+        if not equals or not name.strip().split(".")[-1]:
+            raise UsageError(f"A change looks like key=value, for instance target=ort, not «{change}».")
+        _change(found, name.strip(), text, change)
+        changed[name.strip()] = "--set"
+    return JobFields(path, found, changed, _lines(path))
+
+
+def this_environment() -> Mapping[str, str]:
+    """Return the variables of this process."""
+    return os.environ
+
+
+def _change(fields: dict[str, Any], name: str, text: str, change: str) -> None:
+    *parents, last = name.split(".")
+    for parent in parents:
+        inner = fields.setdefault(parent, {})
+        if not isinstance(inner, dict):
+            raise UsageError(f"«{change}»: {parent} is no mapping, so it has no {last}.")
+        fields = inner
+    fields[last] = parse_yaml(text, f"The value of {name}")
+
+
+def _lines(path: Path) -> dict[str, int]:
+    """Return the line of each key; the file has been read as plain YAML before."""
+    try:
+        root = yaml.compose(read_text(path, "a job").removeprefix("\ufeff"), yaml.SafeLoader)
+    except (yaml.YAMLError, RecursionError, InputError):
+        return {}
+    found: dict[str, int] = {}
+
+    def note(node: Any, prefix: str) -> None:
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                name = f"{prefix}{key.value}"
+                found[name] = key.start_mark.line + 1
+                note(value, f"{name}.")
+
+    note(root, "")
+    return found

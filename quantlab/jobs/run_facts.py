@@ -1,0 +1,95 @@
+"""What made the files of a run folder, as its manifest keeps it, and whether they are still as they were made."""
+
+import hashlib
+import json
+import os
+import platform
+import sys
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from quantlab.data import Dataset
+from quantlab.data.stream import Stream
+from quantlab.engines.cpu import instruction_set, processor
+from quantlab.errors import InputError
+from quantlab.graph.model import Model
+from quantlab.jobs.job import Job
+from quantlab.jobs.manifest import file_digest
+from quantlab.jobs.manifest_file import NAME, read_manifest
+from quantlab.versions import versions
+
+_PACKAGES = ("onnxruntime", "onnx", "numpy")
+_PATHS = ("model", "output", "overrides", "history")
+
+
+def facts_of(job: Job, model: Model, data: Mapping[str, Dataset]) -> dict[str, Any]:
+    """Return what decides a run, as JSON values; the time is not among it, so the same run has the same facts.
+
+    `data` are the opened sets; those that are known only after a full pass have no digest here.
+    """
+    known = {name: found.identity for name, found in data.items() if not isinstance(found, Stream)}
+    resolved = resolved_job(job)
+    settings = {key: value for key, value in resolved.items() if key not in (*_PATHS, "data")}
+    return {
+        "command": [Path(sys.argv[0] or "python").name, *sys.argv[1:]],
+        "job": resolved,
+        "configuration": _digest(settings),
+        "model": model.digest,
+        "data": {name: identity.digest for name, identity in known.items()},
+        "preprocessing": {
+            name: _digest(source.preprocess.to_json()) for name, source in job.sources.items() if source.preprocess
+        },
+        "seed": job.qat.seed if job.qat else 0,
+        "machine": {
+            "processor": processor(),
+            "instruction_set": instruction_set(),
+            "system": platform.system(),
+        },
+        "versions": versions(*(f"{name} {found}" for name in _PACKAGES if (found := _version(name)))),
+    }
+
+
+def resolved_job(job: Job) -> dict[str, Any]:
+    """Return every field of a job as JSON values; the paths of files are relative to the run folder."""
+    fields: dict[str, Any] = job.model_dump(mode="json")
+    for name in _PATHS:
+        if fields.get(name) is not None:
+            fields[name] = Path(os.path.relpath(fields[name], job.output)).as_posix()
+    return fields
+
+
+def verified(folder: Path) -> tuple[str, ...]:
+    """Return what is wrong with the files of a run folder: sentences, none if each is as it was made.
+
+    Raises
+    ------
+    InputError
+        When the folder has no manifest, or a damaged one.
+    """
+    found = read_manifest(folder)
+    if found.is_empty:
+        raise InputError(f"'{folder}' has no {NAME} that quantlab wrote: give the output folder of `quantlab run`.")
+    wrong = [f"'{folder / name}' was not finished: run the job again." for name in sorted(found.making)]
+    for name, entry in found.files.items():
+        path = folder / name
+        if not path.resolve().is_relative_to(folder.resolve()):
+            wrong.append(f"The manifest names '{name}', which lies outside of the folder: do not trust it.")
+        elif not path.is_file():
+            wrong.append(f"'{path}' is missing: run the job again.")
+        elif name not in found.making and file_digest(path) != entry.sha256:
+            wrong.append(f"'{path}' is not as it was made: run the job again with --force.")
+    return tuple(wrong)
+
+
+def _digest(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False)
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,1 @@
+"""Detection: boxes out of raw heads, suppressed, and how precise they are (COCO)."""

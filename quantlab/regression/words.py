@@ -1,0 +1,24 @@
+"""Numbers of a verdict as people say them."""
+
+from quantlab.comparison.statistics import Interval
+
+
+def amount(value: float, unit: str) -> str:
+    """Return a difference: «1.25 points», «0.0123»."""
+    return f"{value:.2f} {'point' if value == 1 else 'points'}" if unit == "points" else f"{value:.3g}"
+
+
+def spread(interval: Interval, unit: str) -> str:
+    """Return an interval: «−0.20 … 0.41»."""
+    low, high = (f"{end:.2f}" if unit == "points" else f"{end:.3g}" for end in (interval.low, interval.high))
+    return f"{low} … {high}".replace("-", "−")
+
+
+def chance(p_value: float) -> str:
+    """Return a p-value: «p = 0.012»."""
+    return "p < 0.0001" if p_value < 1e-4 else f"p = {p_value:.2g}"
+
+
+def rounded(count: int) -> str:
+    """Return a number of samples to two digits: an expectation is no measurement."""
+    return f"{int(float(f'{count:.2g}')):,}"
