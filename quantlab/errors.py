@@ -1,6 +1,5 @@
 """What quantlab raises: sentences for people, each kind with the exit code that the command line returns."""
 
-
 LONGEST = 1500
 """Characters of a message that are kept: what it quotes may be a stranger's, and as long as a file."""
 

@@ -21,6 +21,7 @@ ALLOWED_SKIPS = (
     "needs the reference material: set QUANTLAB_REFERENCE to its folder",
     "needs MLflow: pip install 'quantlab[mlflow]'",
     "needs PyTorch: pip install 'quantlab[qat]'",
+    "needs tritonclient: pip install 'quantlab[triton]'",
     "needs pycocotools: pip install 'quantlab[detection]'",
     "needs the models of tests/benchmarks/tuning/README.md: set QUANTLAB_TUNING_MODELS to their folder",
     "needs onnxscript: pip install onnxscript",

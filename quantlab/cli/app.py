@@ -15,6 +15,7 @@ from quantlab.cli import (
     diagnose,
     history,
     inspect,
+    job,
     lint,
     qat,
     quantize,
@@ -70,6 +71,7 @@ def _before(
 
 for command in (
     run,
+    job,
     collect,
     calibrate,
     quantize,

@@ -15,6 +15,7 @@ from quantlab.cli.help_text import described
 
 if TYPE_CHECKING:
     from quantlab.jobs.explaining import Explanation
+    from quantlab.jobs.matrix_section import Cell
 
 _INIT = described(
     "Write a first job for a model and its data, with a comment on every choice. What can be told from the model and the data "
@@ -75,7 +76,9 @@ def _init(
     data: Annotated[Path, typer.Option("--data", "-d", metavar="PATH", help="The calibration samples.")],
     tuning: Annotated[Path | None, typer.Option(metavar="PATH", help="Samples that compare the methods.")] = None,
     evaluation: Annotated[Path | None, typer.Option(metavar="PATH", help="Samples that score the result.")] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="PATH", help="The job to write.")] = Path("job.yaml"),
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="PATH", help="The job to write.")] = Path(
+        "job.yaml"
+    ),
     run: Annotated[Path, typer.Option(metavar="FOLDER", help="The run folder.")] = Path("run"),
     target: options.Target = "tensorrt",
     as_json: options.Json = False,
@@ -92,7 +95,9 @@ def _init(
     out.result({"job": output, "notes": notes})
 
 
-def _validate(job: JobFile, changes: Changes = None, as_json: options.Json = False, quiet: options.Quiet = False) -> None:
+def _validate(
+    job: JobFile, changes: Changes = None, as_json: options.Json = False, quiet: options.Quiet = False
+) -> None:
     from quantlab.errors import InputError
     from quantlab.jobs.job_fields import this_environment
     from quantlab.jobs.job_problems import problems_of
@@ -110,7 +115,9 @@ def _validate(job: JobFile, changes: Changes = None, as_json: options.Json = Fal
         raise typer.Exit(InputError.exit_code)
 
 
-def _explain(job: JobFile, changes: Changes = None, as_json: options.Json = False, quiet: options.Quiet = False) -> None:
+def _explain(
+    job: JobFile, changes: Changes = None, as_json: options.Json = False, quiet: options.Quiet = False
+) -> None:
     from quantlab.jobs.explaining import explain
     from quantlab.jobs.job_fields import read_fields, this_environment
     from quantlab.jobs.job_file import job_of
@@ -119,11 +126,28 @@ def _explain(job: JobFile, changes: Changes = None, as_json: options.Json = Fals
     found = read_fields(job, changes or [], this_environment())
     out = Output(as_json, quiet)
     cells = cells_of(found) if found.values.get(MATRIX) is not None else ()
-    told = {cell.name: explain(cell.fields, job_of(cell.fields)) for cell in cells} or {"": explain(found, job_of(found))}
+    told = {} if cells else {"": explain(found, job_of(found))}
+    for cell in cells:
+        explanation = _of_cell(out, cell)
+        if explanation is not None:
+            told[cell.name] = explanation
     for name, explanation in told.items():
         _tell(out, name, explanation)
     plain = {name: _plain(explanation) for name, explanation in told.items()}
     out.result({"cells": plain} if cells else plain[""])
+
+
+def _of_cell(out: Output, cell: Cell) -> Explanation | None:
+    """Return what a cell of a matrix would do; if it cannot, say so and go on, as the others can be explained."""
+    from quantlab.errors import QuantlabError
+    from quantlab.jobs.explaining import explain
+    from quantlab.jobs.job_file import job_of
+
+    try:
+        return explain(cell.fields, job_of(cell.fields))
+    except QuantlabError as error:
+        out.note(f"{cell.name}: {error}")
+        return None
 
 
 def _tell(out: Output, name: str, found: Explanation) -> None:
@@ -143,9 +167,7 @@ def _tell(out: Output, name: str, found: Explanation) -> None:
 def _plain(found: Explanation) -> dict[str, object]:
     return {
         "values": {value.name: {"value": value.value, "from": value.origin} for value in found.values},
-        "inputs": [
-            {"role": i.role, "place": i.place, "digest": i.digest, "samples": i.samples} for i in found.inputs
-        ],
+        "inputs": [{"role": i.role, "place": i.place, "digest": i.digest, "samples": i.samples} for i in found.inputs],
         "steps": [{"number": s.number, "title": s.title, "state": s.state, "why": s.why} for s in found.steps],
         "leftovers": list(found.leftovers),
     }
@@ -175,7 +197,11 @@ def _verify(
         machine = run.get("machine", {})
         out.say(f"Made by: {' '.join(run.get('command', ()))}")
         out.say(f"On: {machine.get('processor')} ({machine.get('instruction_set')}); {run.get('versions')}")
-    out.say(f"{len(files)} files, {len(wrong)} of them wrong." if wrong else f"All {len(files)} files are as they were made.")
+    out.say(
+        f"{len(files)} files, {len(wrong)} of them wrong."
+        if wrong
+        else f"All {len(files)} files are as they were made."
+    )
     out.result({"folder": folder, "verified": not wrong, "wrong": wrong, "run": run, "files": list(files)})
     if wrong:
         raise typer.Exit(1)

@@ -3,6 +3,7 @@
 import io
 import os
 import sys
+import warnings
 
 INTERRUPTED, CLOSED_PIPE, MACHINE = 130, 141, 6
 
@@ -41,6 +42,7 @@ def _ended() -> int:
 
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may lack «, and a name may be no text
+    warnings.filterwarnings("ignore", "Image size .* exceeds limit")  # Pillow's; the sentence of the refusal says it
     try:
         app(prog_name="quantlab")
     except SystemExit as end:

@@ -56,10 +56,11 @@ def _qat(
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
+    from quantlab.jobs.job_fields import this_environment
     from quantlab.jobs.job_file import read_job
 
     out = Output(as_json, quiet)
-    result = train(out, read_job(job, changes or []), force=force)
+    result = train(out, read_job(job, changes or [], this_environment()), force=force)
     show(out, result)
     out.result(fields(result))
     if code := exit_code(result.best.standing):

@@ -111,7 +111,7 @@ def _show(out: Output, found: Regression) -> None:
     out.table(("check", "state", "measured", "interval", "limit", "p"), [_row(check) for check in found.checks])
     changed = "; ".join(found.differences) or "nothing that is known of"
     out.say(f"Between the runs changed: {changed}.")
-    for check in [check for check in found.checks if check.state != "pass"][1 if found.verdict != "pass" else 0 :]:
+    for check in found.further:
         out.say(f"{check.state}: {check.sentence}")
     moved = [drift for drift in found.drifts if drift.state != "pass"]
     if moved:

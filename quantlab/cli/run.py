@@ -10,21 +10,29 @@ from typing_extensions import Self
 
 from quantlab.cli import options
 from quantlab.cli.console import Output, stderr
+from quantlab.cli.dry_run import show_dry_run
 from quantlab.cli.help_text import described, exit_code
+from quantlab.cli.logging import LogJson, open_log
 from quantlab.cli.qat import fields, show, train
+from quantlab.cli.run_cells import run_cells
 
 if TYPE_CHECKING:
+    from quantlab.jobs.job import Job
+    from quantlab.jobs.logs import JsonLog
     from quantlab.jobs.run_result import RunResult
     from quantlab.jobs.step import Progress
     from quantlab.jobs.training_result import TrainingResult
 
 _HELP = described(
     "Carry out a job: collect, calibrate with every method, choose, quantize, write the cache, compare, report. Steps whose "
-    "inputs did not change are skipped. Where the job has a section `qat` and too much is lost, it goes on as `quantlab qat` does.",
+    "inputs did not change are skipped, and a run that was stopped or killed goes on where it was. Where the job has a section "
+    "`qat` and too much is lost, it goes on as `quantlab qat` does. With a `matrix` every combination is a run of its own. "
+    "QUANTLAB_JOB_… variables change fields too (QUANTLAB_JOB_MAX_DROP=1, QUANTLAB_JOB_DATA__TUNING=b.npz); --set wins.",
     examples=(
         "quantlab run calib_data/fashion.yaml",
         "quantlab run job.yaml --set choose=entropy --set output=run-entropy",
-        "quantlab run job.yaml --set data.tuning=null --json > result.json",
+        "quantlab run job.yaml --dry-run",
+        "quantlab run job.yaml --quiet --log-json run.jsonl --json > result.json",
     ),
     exits=(0, 1, 2, 3, 4, 5, 6, 130),
 )
@@ -47,21 +55,44 @@ def _run(
             "--force", "-f", help="Make stale and edited files anew instead of refusing them; current ones stay."
         ),
     ] = False,
+    dry: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Do nothing: estimate time, memory and disk of each step from a few samples."),
+    ] = False,
+    log_json: LogJson = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    from quantlab.jobs.job_file import read_job
-    from quantlab.jobs.run import run_job
+    from quantlab.jobs.job_fields import read_fields, this_environment
+    from quantlab.jobs.job_file import job_of
+    from quantlab.jobs.matrix_section import MATRIX
 
-    with _Steps(quiet=quiet) as steps:
-        result = run_job(read_job(job, changes or []), listener=steps, force=force)
+    found = read_fields(job, changes or [], this_environment())
     out = Output(as_json, quiet)
-    _show(out, result)
-    trained = _trained(out, result, force=force)
-    out.result(_fields(result) | ({"qat": fields(trained)} if trained else {}))
-    code = int(result.too_much is not None) if trained is None else exit_code(trained.best.standing)
+    if dry:
+        show_dry_run(out, found)
+        return
+    with open_log(out, log_json, job) as log:
+        if found.values.get(MATRIX) is not None:
+            code = run_cells(out, found, Steps, log, force=force)
+        else:
+            code = _carry_out(out, job_of(found), log, force=force)
     if code:
         raise typer.Exit(code)
+
+
+def _carry_out(out: Output, job: Job, log: JsonLog | None, *, force: bool) -> int:
+    """Carry out one job, and return the exit code."""
+    from quantlab.jobs.logs import Logged, logging_run
+    from quantlab.jobs.run import run_job
+
+    with Steps(quiet=out.quiet) as steps, logging_run(log, job=job.name) as note:
+        result = run_job(job, listener=steps if log is None else Logged(steps, log, job=job.name), force=force)
+        note(result)
+        _show(out, result)
+        trained = _trained(out, result, force=force)
+    out.result(_fields(result) | ({"qat": fields(trained)} if trained else {}))
+    return int(result.too_much is not None) if trained is None else exit_code(trained.best.standing)
 
 
 def _trained(out: Output, result: RunResult, *, force: bool) -> TrainingResult | None:
@@ -74,13 +105,13 @@ def _trained(out: Output, result: RunResult, *, force: bool) -> TrainingResult |
     return trained
 
 
-class _Steps:
+class Steps:
     """Prints a line a step on stderr, with a progress bar while it runs."""
 
-    def __init__(self, *, quiet: bool) -> None:
+    def __init__(self, *, quiet: bool, before: str = "") -> None:
         from contextlib import ExitStack
 
-        self._quiet, self._open = quiet, ExitStack()
+        self._quiet, self._before, self._open = quiet, before, ExitStack()
 
     def __enter__(self) -> Self:
         return self
@@ -92,13 +123,14 @@ class _Steps:
         """Show that a step runs."""
         from quantlab.cli.progress import progress
 
-        return self._open.enter_context(progress(f"[{number}/{total}] {title}", quiet=self._quiet))
+        return self._open.enter_context(progress(f"{self._before}[{number}/{total}] {title}", quiet=self._quiet))
 
     def ended(self, number: int, total: int, text: str, seconds: float) -> None:
         """Print what became of it."""
         self._open.close()
         if not self._quiet:
-            stderr().print(f"[{number}/{total}] {text}, {seconds:.1f} s", markup=False, highlight=False, soft_wrap=True)
+            line = f"{self._before}[{number}/{total}] {text}, {seconds:.1f} s"
+            stderr().print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _show(out: Output, result: RunResult) -> None:

@@ -109,7 +109,9 @@ def collect(
     settings = options or CollectOptions()
     data = as_dataset(batches)
     if on is not None and grid is not None:
-        raise UsageError("TensorRT's grid depends on the order of the samples, so one process counts it: leave the workers out.")
+        raise UsageError(
+            "TensorRT's grid depends on the order of the samples, so one process counts it: leave the workers out."
+        )
     if on is not None:
         return on.collect(engine, data, settings)
     plan = plan_counting(engine, tensorrt=grid is not None)

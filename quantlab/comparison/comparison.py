@@ -23,7 +23,7 @@ from quantlab.comparison.statistics import Interval
 from quantlab.comparison.tensors import TensorError, TensorProbe
 from quantlab.data.batch import Dataset
 from quantlab.engines.engine import Engine
-from quantlab.metrics.labels import Labels, as_labels
+from quantlab.metrics.labels import Labels
 from quantlab.metrics.metric import Metric
 from quantlab.metrics.top_k import TopK
 from quantlab.numerics.arrays import AnyArray, Tensors
@@ -265,8 +265,7 @@ def compare_pairs(
     if options.on is None:
         seen = observe(pairs, source, asked, options.progress)
     else:
-        labels = None if options.labels is None else as_labels(options.labels)
-        seen = options.on.observe(pairs, source.data, labels, asked, options.progress)
+        seen = options.on.observe(pairs, source.data, options.labels, asked, options.progress)
     identity = source.data.identity
     if options.final:
         _check_unseen(identity, sets)  # only now does a stream know what it was

@@ -45,7 +45,7 @@ class Observes(Protocol):
         self,
         pairs: Mapping[str, Pair],
         data: Dataset,
-        labels: Labels | None,
+        labels: AnyArray | Labels | None,
         metrics: tuple[Metric, ...],
         progress: Progress | None,
     ) -> dict[str, Observation]:

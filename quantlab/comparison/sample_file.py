@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -20,8 +20,6 @@ from quantlab.storage.sample_columns import (
     write_sample_columns,
 )
 from quantlab.storage.text import StrPath, check_file, located, read_text
-
-Known = TypeVar("Known")
 
 _CLASSES = ("labels", "fp32_class", "int8_class")
 
@@ -71,7 +69,7 @@ def read_samples(comparison: StrPath) -> SampleTable | None:
 def columns_of(table: SampleTable) -> tuple[dict[str, Any], dict[str, AnyArray]]:
     """Return what the columns mean, and the columns, as `storage` writes them."""
     kinds = table.metrics.items()
-    metrics = [[name, kind.name, kind.higher_is_better, kind.mean] for name, kind in kinds]
+    metrics = [[name, kind.name, kind.higher_is_better, kind.mean, kind.in_points] for name, kind in kinds]
     columns: dict[str, AnyArray] = {"signal": table.signal, "noise": table.noise}
     if table.keys:
         columns["keys"] = np.array([int(key, 16) for key in table.keys], "<u8")
@@ -152,7 +150,7 @@ def _metrics(about: Mapping[str, Any]) -> dict[str, MetricKind]:
 
 
 def _is_metric(listed: object) -> bool:
-    return isinstance(listed, list) and [type(value) for value in listed] == [str, str, bool, bool]
+    return isinstance(listed, list) and [type(value) for value in listed] == [str, str, bool, bool, bool]
 
 
 def _taken(left: dict[str, AnyArray], name: str, kind: str, dims: int | None = None, size: int = 8) -> AnyArray:

@@ -35,16 +35,20 @@ class MetricKind:
         False for errors and losses.
     mean
         Whether the score is the values' mean; otherwise the metric's own `score` is needed to make one of them.
+    in_points
+        Whether the score is a share, of which a loss is told in percentage points.
     """
 
     name: str
     higher_is_better: bool = True
     mean: bool = True
+    in_points: bool = False
 
     @classmethod
     def of(cls, metric: Metric) -> "MetricKind":
         """Return a metric's kind."""
-        return cls(metric.name, bool(metric.higher_is_better), not hasattr(metric, "score"))
+        points = bool(getattr(metric, "in_points", False))
+        return cls(metric.name, bool(metric.higher_is_better), not hasattr(metric, "score"), points)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -190,7 +194,7 @@ class SampleTable:
 
     @property
     def sqnr_db(self) -> F64:
-        """Each sample's signal-to-noise ratio of the first output, in dB; inf without noise, NaN without signal."""
+        """Each sample's signal-to-noise ratio of the first output, in dB; inf without noise, −inf without signal, NaN without both."""
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.asarray(10 * np.log10(self.signal / self.noise), np.float64)
 

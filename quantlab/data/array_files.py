@@ -18,6 +18,7 @@ from quantlab.data.batch import UNNAMED
 from quantlab.data.fingerprint import native
 from quantlab.data.hdf5_links import datasets
 from quantlab.errors import InputError
+from quantlab.hdf5_heaps import check_heaps
 from quantlab.numerics.arrays import AnyArray
 
 _NUMBERS = "biuf"
@@ -174,6 +175,8 @@ def _npy(path: Path) -> dict[str, Column]:
 
 
 def _h5(path: Path) -> dict[str, Column]:
+    with path.open("rb") as content:
+        check_heaps(content)
     with h5py.File(path, "r") as file:
         return {key: H5Column(path, key, dataset.dtype, dataset.shape) for key, dataset in datasets(file, path).items()}
 
@@ -231,4 +234,6 @@ def _damage_named(path: Path) -> Iterator[None]:
         zipfile.BadZipFile,
         zlib.error,
     ) as error:
-        raise InputError(f"{path} cannot be read as a {path.suffix.lower()} file: {error}.") from error
+        raise InputError(
+            f"{path} cannot be read as a {path.suffix.lower()} file: {str(error) or type(error).__name__}."
+        ) from error

@@ -2,16 +2,21 @@
 
 import struct
 import zlib
+from contextlib import nullcontext
 from pathlib import Path
+from threading import Lock
 
 from PIL import Image
 
+from quantlab.data.pixels import MAX_PIXELS
 from quantlab.data.preprocess import Preprocess
 from quantlab.errors import InputError
 from quantlab.numerics.arrays import AnyArray
 
-MAX_PIXELS = 89_478_485
-"""Larger images are refused, as Pillow advises: a few kilobytes can unpack to gigabytes."""
+_LARGE = 1 << 24
+"""Pixels above which an image is decoded alone: it takes some fifteen bytes a pixel, in each thread."""
+
+_ALONE = Lock()
 
 # Pillow's decoders of photographs and drawings only: its EPS reader, for one, runs another program.
 _FORMATS = (
@@ -64,12 +69,15 @@ def decode(path: Path, preprocess: Preprocess, formats: tuple[str, ...]) -> AnyA
         the preprocessing.
     """
     try:
+        if path.exists() and not path.is_file():  # a pipe or a device may never end
+            raise InputError("it is no regular file.")
         with Image.open(path, formats=formats) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise InputError(
                     f"it has {image.width}×{image.height} pixels, more than {MAX_PIXELS}: make it smaller."
                 )
-            return preprocess.apply_image(image)
+            with _ALONE if image.width * image.height > _LARGE else nullcontext():
+                return preprocess.apply_image(image)
     except InputError as error:
         raise InputError(f"{path} cannot be used: {error}") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:

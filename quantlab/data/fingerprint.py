@@ -50,6 +50,8 @@ def hash_file(path: Path) -> bytes:
     """
     state = hashlib.blake2b(digest_size=_BYTES)
     try:
+        if path.exists() and not path.is_file():  # a pipe or a device may never end
+            raise InputError(f"{path} is no regular file.")
         with path.open("rb") as file:
             while block := file.read(1 << 20):
                 state.update(block)

@@ -80,7 +80,9 @@ def _check_sources(key: str, dataset: h5py.Dataset, found: dict[str, h5py.Datase
     for source in dataset.virtual_sources() if dataset.is_virtual else ():
         viewed = found.get(source.dset_name.strip("/"))
         if viewed is None or viewed.is_virtual:
-            raise InputError(f"«{key}» in {path} is a view of «{source.dset_name}», which is no plain dataset: copy it in.")
+            raise InputError(
+                f"«{key}» in {path} is a view of «{source.dset_name}», which is no plain dataset: copy it in."
+            )
 
 
 def _check_storage(key: str, dataset: h5py.Dataset, path: Path) -> None:
@@ -99,6 +101,8 @@ def _check_storage(key: str, dataset: h5py.Dataset, path: Path) -> None:
     if {packing.get_filter(index)[0] for index in range(packing.get_nfilters())} - _FILTERS:
         raise InputError(f"«{key}» in {path} is packed by a plug-in, which is not loaded: store it with gzip or lzf.")
     if dataset.chunks and prod(dataset.chunks) * dataset.dtype.itemsize > _LARGEST_CHUNK:
-        raise InputError(f"«{key}» in {path} is stored in chunks of {dataset.chunks}, too large to be unpacked at once.")
+        raise InputError(
+            f"«{key}» in {path} is stored in chunks of {dataset.chunks}, too large to be unpacked at once."
+        )
     if dataset.shape is None:
         raise InputError(f"«{key}» in {path} is empty.")

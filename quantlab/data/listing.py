@@ -73,7 +73,7 @@ def _in_folder(root: Path, classes: bool) -> list[ImageFile]:
         subfolders[:] = [name for name in subfolders if not name.startswith(".") and not _loops(here / name)]
         images = (here / name for name in names if not name.startswith("."))
         found |= {path.relative_to(root).as_posix(): path for path in images if path.suffix.lower() in SUFFIXES}
-    labels = _class_labels(list(found)) if classes else {}
+    labels = class_labels(list(found)) if classes else {}
     return [ImageFile(found[name], _shown(name), labels.get(_top(name))) for name in sorted(found)]
 
 
@@ -85,7 +85,7 @@ def _loops(folder: Path) -> bool:
     return any(parent.resolve().is_relative_to(target) for parent in folder.parents)
 
 
-def _class_labels(names: list[str]) -> dict[str, int]:
+def class_labels(names: list[str]) -> dict[str, int]:
     """Return the label of each top folder: its number, else its place; none unless they can be classes.
 
     One folder that is no number says nothing of classes: it holds the images, and the folder above was given.
@@ -170,8 +170,9 @@ def _repeats(part: object, *, within: bool) -> int:
         return counted + _repeats(inner, within=within or int(most) > 1)
     if isinstance(part, tuple) and len(part) == 2 and str(part[0]) == "BRANCH" and within:
         return _MOST_REPEATS + 1
-    if isinstance(part, (tuple, list, SubPattern)):
-        return sum(_repeats(inner, within=within) for inner in part)
+    inside = part.data if isinstance(part, SubPattern) else part
+    if isinstance(inside, (tuple, list)):
+        return sum(_repeats(inner, within=within) for inner in inside)
     return 0
 
 

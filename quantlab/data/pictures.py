@@ -10,7 +10,8 @@ from PIL import Image
 from PIL.Image import Resampling
 
 from quantlab.data import pixels
-from quantlab.data.decoding import MAX_PIXELS, UNREADABLE
+from quantlab.data.decoding import UNREADABLE
+from quantlab.data.pixels import MAX_PIXELS
 from quantlab.errors import InputError
 from quantlab.numerics.arrays import AnyArray
 

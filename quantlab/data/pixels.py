@@ -3,7 +3,7 @@
 from typing import Literal
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 from PIL.Image import Resampling
 
 from quantlab.errors import InputError
@@ -12,6 +12,11 @@ from quantlab.numerics.arrays import AnyArray
 Layout = Literal["NCHW", "NHWC"]
 Color = Literal["RGB", "BGR", "GRAY"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
+
+MAX_PIXELS = 89_478_485
+"""Of an image, as it comes or resized: larger ones are refused, as Pillow advises; a few kilobytes can unpack to gigabytes."""
+
+_EIGHT_BITS = ((np.arange(65536) + 128) // 257).astype(np.uint8)
 
 _FILTERS: dict[str, Resampling] = {
     "nearest": Resampling.NEAREST,
@@ -32,8 +37,11 @@ def of_image(image: Image.Image, color: Color) -> AnyArray:
     InputError
         When the image holds floats or 32-bit integers beyond 16 bits, whose range nothing tells.
     """
-    eight_bit = _eight_bit(ImageOps.exif_transpose(image))
-    values = np.asarray(eight_bit.convert("L" if color == "GRAY" else "RGB"))
+    # No copy that need not be: the largest image has 360 MB.
+    turned = image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
+    eight_bit = _eight_bit(ImageOps.exif_transpose(image) if turned else image)
+    mode = "L" if color == "GRAY" else "RGB"
+    values = np.asarray(eight_bit if eight_bit.mode == mode else eight_bit.convert(mode))
     return values[..., np.newaxis] if values.ndim == 2 else values
 
 
@@ -59,8 +67,16 @@ def of_array(values: AnyArray, color: Color) -> AnyArray:
 
 
 def resized(image: AnyArray, size: int | tuple[int, int], interpolation: Interpolation) -> AnyArray:
-    """Resize to (height, width), or to a short side with the long one rounded down."""
+    """Resize to (height, width), or to a short side with the long one rounded down.
+
+    Raises
+    ------
+    InputError
+        When that is more than 89 megapixels.
+    """
     height, width = size if isinstance(size, tuple) else _short_side(image.shape[0], image.shape[1], size)
+    if height * width > MAX_PIXELS:
+        raise InputError(f"Resized it would have {height}×{width} pixels, more than {MAX_PIXELS}: resize to less.")
     if image.dtype == np.uint8:
         whole = np.ascontiguousarray(image[..., 0] if image.shape[2] == 1 else image)
         planes = [np.asarray(Image.fromarray(whole).resize((width, height), _FILTERS[interpolation]))]
@@ -92,10 +108,10 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     if image.mode == "F":
         raise InputError("The image holds floats, whose range nothing tells: give arrays and a `scale` instead.")
     if image.mode == "I" or image.mode.startswith("I;16"):
-        values = np.asarray(image).astype(np.int64)
+        values = np.asarray(image)
         if values.min() < 0 or values.max() > 65535:
             raise InputError("The image holds integers beyond 16 bits, whose range nothing tells: give arrays instead.")
-        return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+        return Image.fromarray(_EIGHT_BITS[values])  # one byte a pixel beside the image, whatever its size
     if image.mode == "P" and "transparency" in image.info:
         return image.convert("RGBA")
     return image

@@ -20,6 +20,7 @@ from quantlab.errors import InputError
 from quantlab.graph.derive import Derivation
 from quantlab.graph.model import write_model
 from quantlab.graph.probe import expose
+from quantlab.graph.size_limits import refuse_huge_tensors
 from quantlab.numerics.arrays import AnyArray, Tensors
 
 _DTYPES = {
@@ -262,6 +263,7 @@ def first_line(error: BaseException) -> str:
 def _open(proto: onnx.ModelProto, options: OrtOptions) -> Any:
     import onnxruntime
 
+    refuse_huge_tensors(proto)
     settings = onnxruntime.SessionOptions()
     settings.log_severity_level = 4
     settings.intra_op_num_threads = options.threads or os.cpu_count() or 1

@@ -87,7 +87,7 @@ def externalised(proto: onnx.ModelProto, file: BinaryIO, location: str) -> onnx.
 
 
 def _place(tensor: onnx.TensorProto, folder: Path) -> _Place:
-    entries = {entry.key: entry.value for entry in tensor.external_data}
+    entries = {_text(entry.key): _text(entry.value) for entry in tensor.external_data}
     file = _inside(tensor, entries.get("location", ""), folder)
     needed = stored_bytes(tensor)
     offset = _number(tensor, "offset", entries.get("offset", "0"))
@@ -115,9 +115,10 @@ def _check_total(places: list[_Place], folder: Path) -> None:
             f"The tensors in '{folder}' ask for {asked:,} bytes of external data, but the files have {held:,}: thousands of "
             "tensors share the same bytes, which no exporter does; export the model again."
         )
-    if asked > machine_bytes():
+    if asked > machine_bytes() // 2:  # the runtime takes a copy
         raise MachineError(
-            f"The weights take {asked:,} bytes, and this machine has {machine_bytes():,} of memory: take a larger one."
+            f"The weights take {asked:,} bytes, and twice that is needed; this machine has {machine_bytes():,}: take a "
+            "larger one."
         )
 
 
@@ -154,6 +155,11 @@ def _inside(tensor: onnx.TensorProto, location: str, folder: Path) -> Path:
             "put the weights file in its place."
         )
     return file
+
+
+def _text(value: str | bytes) -> str:
+    """Return a field that should be text: protobuf hands out bytes where they are no UTF-8."""
+    return value if isinstance(value, str) else value.decode("utf-8", "backslashreplace")
 
 
 def _outside(tensor: onnx.TensorProto, location: str) -> InputError:

@@ -1,6 +1,8 @@
 """What quantlab notes in a Q/DQ model about where its scales came from."""
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
 from quantlab.calibration.provenance import DataIdentity, Provenance
 from quantlab.errors import InputError
@@ -17,32 +19,32 @@ def provenance_of(model: Model) -> Provenance | None:
     InputError
         When the stored text was damaged.
     """
-    for entry in model.proto.metadata_props:
-        if entry.key == METADATA_KEY:
-            try:
-                stored = json.loads(entry.value).get("provenance")
-            except (ValueError, AttributeError, RecursionError) as error:
-                raise InputError(f"The model's metadata «{METADATA_KEY}» are damaged: {error}.") from error
-            return Provenance.from_json(stored) if stored else None
-    return None
+    stored = _stored(model).get("provenance")
+    return Provenance.from_json(stored) if stored else None
 
 
-def cache_text_of(model: Model) -> str | None:
-    """Return the calibration cache that `quantize` stored in a Q/DQ model made of one; None for others.
+def noted(model: Model, name: str) -> str | None:
+    """Return what `quantize` noted under a name: «target», «weights», «head»; «cache», the cache that it was made of.
 
     Raises
     ------
     InputError
         When the stored text was damaged.
     """
+    found = _stored(model).get(name)
+    return found if isinstance(found, str) else None
+
+
+def _stored(model: Model) -> Mapping[str, Any]:
     for entry in model.proto.metadata_props:
         if entry.key == METADATA_KEY:
             try:
-                stored = json.loads(entry.value).get("cache")
+                stored: Mapping[str, Any] = json.loads(entry.value)
+                stored.get("provenance")
             except (ValueError, AttributeError, RecursionError) as error:
                 raise InputError(f"The model's metadata «{METADATA_KEY}» are damaged: {error}.") from error
-            return stored if isinstance(stored, str) else None
-    return None
+            return stored
+    return {}
 
 
 def chosen_on(model: Model) -> tuple[DataIdentity, ...]:

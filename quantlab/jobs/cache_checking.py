@@ -9,7 +9,9 @@ from quantlab.caches.equality import Equality, cost, equality
 from quantlab.caches.identity import ScaleIdentity, scale_identity
 from quantlab.caches.network import CacheNetwork
 from quantlab.engines import ort
+from quantlab.graph.metadata import noted
 from quantlab.graph.model import load_model
+from quantlab.graph.placement import Head
 from quantlab.graph.target import Target
 from quantlab.jobs.data_source import DataSource, open_data
 from quantlab.jobs.quantizing import Quantizing, read_scales, rebuilt
@@ -67,9 +69,11 @@ def check_unpacking(quantized: Path, plain: Path, cache: Path, *, target: str, s
     QuantlabError
         As `quantize_model`.
     """
-    options = QuantizeOptions(target=target, allow_missing=True, head="int8")
-    made = rebuilt(Quantizing(plain, cache, quantized, options)).model
     one = load_model(quantized)
+    # A stranger's model does not tell, but its cache has no scale where it is float.
+    head: Head = "float" if noted(one, "head") == "float" else "int8"
+    options = QuantizeOptions(target=noted(one, "target") or target, allow_missing=True, head=head)
+    made = rebuilt(Quantizing(plain, cache, quantized, options)).model
     inputs = ort(one).inputs
     bound = [batch.bind(tuple(inputs)) for batch in open_data(samples, inputs)]
     return equality(one, made, bound)

@@ -1,7 +1,7 @@
 """Step: a float model and data in, histograms out."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -62,7 +62,7 @@ class Collecting:
     budget: int = DEFAULT_BUDGET
     nonfinite: Literal["refuse", "count"] = "refuse"
     custom_ops: tuple[Path, ...] = ()
-    workers: Workers = Workers()
+    workers: Workers = field(default_factory=Workers)
 
 
 def collect_histograms(
@@ -83,7 +83,9 @@ def collect_histograms(
     grid = None if what.tensorrt_grid is None else TensorRTGrid(what.tensorrt_grid)
     settings = CollectOptions(budget=what.budget, nonfinite=what.nonfinite, progress=progress)
     left_out: list[LeftOut] = []
-    on = spread_for(what.workers, data, what.output, grid=grid is not None, skip_bad=what.data.skip_bad, left_out=left_out)
+    on = spread_for(
+        what.workers, data, what.output, grid=grid is not None, skip_bad=what.data.skip_bad, left_out=left_out
+    )
 
     def recipe() -> Recipe:
         samples = data_source.digests(what.data, data, order=grid is not None)
@@ -115,7 +117,9 @@ def spread_for(
         When workers were asked for and the data cannot be cut, or TensorRT's grid is asked for.
     """
     if workers.asked and grid:
-        raise UsageError("TensorRT's grid depends on the order of the samples, so one process counts it: leave --workers out.")
+        raise UsageError(
+            "TensorRT's grid depends on the order of the samples, so one process counts it: leave --workers out."
+        )
     if workers.asked:
         divisible(data)
     elif grid or not can_be_cut(data) or len(data) <= 2 * (workers.shard or SHARD):

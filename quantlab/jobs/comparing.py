@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -82,7 +82,7 @@ class Comparing:
     labels: bool = True
     custom_ops: tuple[Path, ...] = ()
     metrics: tuple[str, ...] = ()
-    workers: Workers = Workers()
+    workers: Workers = field(default_factory=Workers)
 
 
 def compare_models(

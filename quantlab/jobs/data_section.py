@@ -16,7 +16,7 @@ class DataSection(Section):
 
     path: str = Field(min_length=1)
     preprocess: dict[str, Any] | str | None = None
-    batch: int = Field(32, ge=1)
+    batch: int = Field(32, ge=1, le=65536)
     input: str | None = None
     label_pattern: str | None = None
     skip_bad: bool = False

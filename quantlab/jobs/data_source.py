@@ -14,6 +14,8 @@ from quantlab.data.stream import Stream
 from quantlab.engines.engine import TensorSpec
 from quantlab.errors import InputError, UsageError
 from quantlab.jobs.manifest import file_digest
+from quantlab.workers.remote import remote_data
+from quantlab.workers.store import is_remote
 
 ARRAY_FILES = frozenset({".npz", ".npy", ".h5", ".hdf5"})
 _BLOCK = 65536
@@ -83,6 +85,16 @@ def open_data(source: DataSource, inputs: Mapping[str, TensorSpec], *, name: str
         _only(source, "random data")
         return random_data(inputs, source.random, 0, batch=_random_batch(source.batch, inputs))
     place = source.place or ""
+    if is_remote(place):
+        return remote_data(
+            place,
+            preprocess=source.preprocess,
+            batch=source.batch,
+            label_pattern=source.label_pattern,
+            skip_bad=source.skip_bad,
+            input=source.input,
+            name=name,
+        )
     kind = _kind(place)
     if kind == "script":
         _only(source, "a Python script")
@@ -124,6 +136,8 @@ def digests(source: DataSource, data: Dataset, *, labels: bool = False, order: b
     if isinstance(data, Stream):
         _read_once(data)
     found = {"data": data.identity.digest}
+    if source.place is not None and is_remote(source.place):
+        return found | _remote_digests(data)
     if labels and source.labels is not None:
         return found | {"labels": file_digest(Path(source.labels))} | _script_digest(source)
     if source.place is not None and _kind(source.place) == "script":
@@ -133,6 +147,15 @@ def digests(source: DataSource, data: Dataset, *, labels: bool = False, order: b
     if order and source.place is not None:
         found["order of the samples"] = _order_digest(source)
     return found
+
+
+def _remote_digests(data: Any) -> dict[str, str]:
+    """Return the digests of the order of a store's samples and of their labels."""
+    named = hashlib.blake2b(b"".join(data.sample_hashes), digest_size=32)
+    files = getattr(data, "files", ())
+    labels = "\n".join(f"{file.label} {file.name}" for file in files)
+    labelled = {"labels": f"blake2b:{hashlib.blake2b(labels.encode(), digest_size=32).hexdigest()}"} if files else {}
+    return {"order of the samples": f"blake2b:{named.hexdigest()}", **labelled}
 
 
 def options(source: DataSource) -> dict[str, Any]:
@@ -148,7 +171,9 @@ def skipped(data: Dataset) -> tuple[str, ...]:
 
 def located(source: DataSource, folder: Path) -> DataSource:
     """Return the source with its place and its labels taken relative to a folder."""
-    place, labels = (None if at is None else str(folder / at) for at in (source.place, source.labels))
+    place, labels = (
+        None if at is None else at if is_remote(at) else str(folder / at) for at in (source.place, source.labels)
+    )
     return replace(source, place=place, labels=labels)
 
 

@@ -12,16 +12,19 @@ from quantlab.jobs.peak_memory import forget_peak, peak_bytes
 from quantlab.jobs.run_steps import RunSteps
 from quantlab.jobs.step import Progress
 
-FEW, MANY = 32, 256
-"""Samples of each set in the two sizes of a trial; their difference tells what a sample costs."""
+FEW = 32
+"""Samples of each set in the trial that tells what loading code takes, and whether there is time for more."""
 
-_PATIENCE = 20.0
+SIZES = (256, 1024)
+"""Samples of each set in the trials whose difference tells what a sample costs; few would tell more of other programs."""
+
+_PATIENCE = 30.0
+"""Seconds of a trial after which the next one takes no more than twice the samples."""
 _SETS: Mapping[str, str] = {
     "collect histograms": "calibration",
     "score the methods": "tuning",
     "compare": "evaluation",
     "build for ONNX Runtime": "evaluation",
-    "report": "evaluation",
 }
 
 
@@ -101,8 +104,9 @@ class Recorder:
 def estimate(job: Job, current: Sequence[str] = ()) -> Estimate:
     """Return what a job would take.
 
-    The job is carried out on its first 32 samples of each set, twice (what the first one takes more is loading code, once
-    a process), and on more of them, in a temporary folder that is removed; nothing of it is kept.
+    The job is carried out on its first samples in a temporary folder that is removed: twice on 32 of each set (what the
+    first one takes more is loading code, once a process), then on 256 and on 1,024, or fewer where these take long.
+    Nothing of it is kept. Workers are not taken into account: the times are those of one process.
 
     Parameters
     ----------
@@ -115,26 +119,44 @@ def estimate(job: Job, current: Sequence[str] = ()) -> Estimate:
         What the steps raise on these samples; InputError for a module that was not exported yet.
     """
     if job.model == job.output / EXPORTED and not job.model.exists():
-        raise InputError(f"There is no model '{job.model}' yet, so there is nothing to measure: run `quantlab qat` first.")
-    few = {name: FEW for name in job.sources}
-    cold, counts = _tried(job, few)
-    warm, _ = _tried(job, few)
-    size = MANY if sum(warm.seconds.values()) < _PATIENCE else 2 * FEW
-    large, _ = _tried(job, {name: min(size, count) for name, count in counts.items()})
-    return Estimate(tuple(_step(title, (cold, warm, large), counts, size, title in current) for title in warm.seconds))
+        raise InputError(
+            f"There is no model '{job.model}' yet, so there is nothing to measure: run `quantlab qat` first."
+        )
+    cold = _tried(job, FEW)
+    warm = _tried(job, FEW)
+    sizes = SIZES if warm.total < _PATIENCE else (FEW, 2 * FEW)
+    one = warm if sizes[0] == FEW or max(warm.counts.values()) <= FEW else _tried(job, sizes[0])
+    if sizes == SIZES and one.total > _PATIENCE:
+        sizes = (sizes[0], 2 * sizes[0])
+    two = one if max(warm.counts.values()) <= sizes[0] else _tried(job, sizes[1])
+    trials = (cold, warm, one, two)
+    return Estimate(tuple(_step(title, trials, sizes, title in current) for title in warm.recorder.seconds))
 
 
-def _tried(job: Job, samples: Mapping[str, int]) -> tuple[Recorder, dict[str, int]]:
-    """Carry the job out on the first samples; return what that took, and how many samples the sets have."""
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """What the job took on its first samples, and how many samples its sets have."""
+
+    recorder: Recorder
+    counts: Mapping[str, int]
+
+    @property
+    def total(self) -> float:
+        return sum(self.recorder.seconds.values())
+
+
+def _tried(job: Job, samples: int) -> _Trial:
+    """Carry the job out on the first samples of each set."""
     with tempfile.TemporaryDirectory(prefix="quantlab-") as folder:
-        small = job.model_copy(update={"output": Path(folder) / "run", "metrics": _metrics(job), "max_drop": None})
-        small._sources = {name: replace(source, labels=None) for name, source in job.sources.items()}  # noqa: SLF001
+        changed = {"output": Path(folder) / "run", "metrics": _metrics(job), "max_drop": None, "workers": None}
+        small = job.model_copy(update=changed)
+        small._sources = {name: replace(source, labels=None) for name, source in job.sources.items()}
         recorder = Recorder(Path(folder))
         run = RunSteps(small, recorder, "never")
         counts = {name: count_of(data) for name, data in run.data.items()}
-        run.data = {name: FirstSamples(data, samples[name], name) for name, data in run.data.items()}
+        run.data = {name: FirstSamples(data, samples, name) for name, data in run.data.items()}
         run.carried_out()
-    return recorder, counts
+    return _Trial(recorder, counts)
 
 
 def _metrics(job: Job) -> tuple[str, ...]:
@@ -142,19 +164,17 @@ def _metrics(job: Job) -> tuple[str, ...]:
     return () if any(source.labels is not None for source in job.sources.values()) else job.metrics
 
 
-def _step(
-    title: str, tried: tuple[Recorder, Recorder, Recorder], counts: Mapping[str, int], size: int, current: bool
-) -> StepEstimate:
-    cold, warm, large = tried
-    samples = counts.get(_SETS.get(title, ""))
+def _step(title: str, trials: Sequence[_Trial], sizes: tuple[int, int], current: bool) -> StepEstimate:
+    cold, warm, one, two = (trial.recorder for trial in trials)
+    samples = trials[0].counts.get(_SETS.get(title, ""))
     loading = max(0.0, cold.seconds[title] - warm.seconds[title])
-    known = [peak for recorder in tried if (peak := recorder.memory[title]) is not None]
+    known = [peak for trial in trials if (peak := trial.recorder.memory[title]) is not None]
     if samples is None:
-        seconds, disk = min(warm.seconds[title], large.seconds[title]), float(large.disk[title])
+        seconds, disk = min(one.seconds[title], two.seconds[title]), float(two.disk[title])
     else:
-        sizes = (min(FEW, samples), min(size, samples))
-        seconds = _line(sizes, (warm.seconds[title], large.seconds[title]), samples)
-        disk = _line(sizes, (warm.disk[title], large.disk[title]), samples)
+        seen = (min(sizes[0], samples), min(sizes[1], samples))
+        seconds = _line(seen, (one.seconds[title], two.seconds[title]), samples)
+        disk = _line(seen, (one.disk[title], two.disk[title]), samples)
     return StepEstimate(title, seconds + loading, max(known, default=None), round(disk), samples, current)
 
 

@@ -14,7 +14,7 @@ from quantlab.jobs.manifest import file_digest
 from quantlab.jobs.run_facts import resolved_job
 from quantlab.jobs.run_result import Listener
 from quantlab.jobs.run_steps import RunSteps
-from quantlab.jobs.step import Pending, Progress
+from quantlab.jobs.step import PendingError, Progress
 
 State = Literal["current", "to do", "stale", "refused", "waits"]
 
@@ -96,7 +96,7 @@ def explain(found: JobFields, job: Job) -> Explanation:
     QuantlabError
         For a model or data that are missing or cannot be used.
     """
-    values = tuple(_values(resolved_job(job), found))
+    values = tuple(_values(resolved_job(job, found.path.absolute().parent), found))
     if job.model == job.output / EXPORTED and not job.model.exists():
         steps = (
             StepState(1, "export the module", "to do", "there is no model yet"),
@@ -143,11 +143,14 @@ def _states(run: RunSteps) -> Iterator[StepState]:
 def _asked(run: RunSteps, number: int, title: str, step: Any, awaited: str) -> StepState:
     try:
         step(_unheard)
-    except Pending as pending:
+    except PendingError as pending:
         kinds: Mapping[str, State] = {"absent": "to do", "stale": "stale", "foreign": "refused"}
         state = kinds[pending.state]
         stands = state == "stale" and title == "report"  # it follows from the others, and is made anew unasked
-        return StepState(number, title, "to do" if stands else state, _inside(str(pending), run.folder))
+        why = _inside(str(pending), run.folder)
+        return StepState(
+            number, title, "to do" if stands else state, why.partition("; give --force")[0] if stands else why
+        )
     except QuantlabError:
         if not awaited:
             raise

@@ -26,6 +26,7 @@ from quantlab.jobs.metric_choice import parsed
 from quantlab.jobs.preprocessing import preprocess_of, read_preprocess
 from quantlab.jobs.sizes import parse_bytes
 from quantlab.jobs.training_section import TrainingSection
+from quantlab.jobs.workers_section import WorkersEntry
 from quantlab.metrics.names import with_files
 
 DEFAULT_METHODS = ("minmax", "percentile:99.99", "percentile:99.999", "entropy", "squared-error")
@@ -68,7 +69,7 @@ class CacheSection(Section):
         return str(value) if isinstance(value, float) else value  # YAML reads 8.6 as a number
 
 
-class Objections(ValueError):
+class ObjectionsError(ValueError):
     """What in a job does not go together: sentences, each with the field in backquotes before any other."""
 
     def __init__(self, listed: tuple[str, ...]) -> None:
@@ -118,6 +119,8 @@ class Job(Section):
         Batch of TensorRT's own histogram, for the tensorrt-… methods.
     qat
         The PyTorch module behind the model, and how to train it where PTQ loses more than `max_drop`.
+    workers
+        How many processes share out the samples of collecting and comparing: a number, or a mapping; see `WorkersSection`.
     history
         A folder to which the run's comparison is added at the end, as `quantlab history add` does.
     """
@@ -141,6 +144,7 @@ class Job(Section):
     budget: Annotated[int, BeforeValidator(_size)] = DEFAULT_BUDGET
     tensorrt_grid: int | None = Field(None, ge=1)
     qat: TrainingSection | None = None
+    workers: WorkersEntry | None = None
     history: Path | None = None
     _sources: dict[str, DataSource] = PrivateAttr(default_factory=dict)
     _name: str = PrivateAttr("")
@@ -188,7 +192,7 @@ class Job(Section):
             object.__setattr__(self, "choose", preferred)
         objections = tuple(self._objections())
         if objections:
-            raise Objections(objections)
+            raise ObjectionsError(objections)
         self._name = _file(info).stem
         if self.qat is not None:
             self._sources["train"] = _sentence(self._source, self.qat.train, _folder(info))
@@ -219,6 +223,11 @@ class Job(Section):
         yield from self._metric_objections()
         if self.qat is not None and self.max_drop is None:
             yield "`qat` needs `max_drop`, the points that may be lost before a network is trained"
+        yield from self._ort_objections()
+
+    def _ort_objections(self) -> Iterator[str]:
+        if self.cache is not None and self.target == "ort":
+            yield "`cache` is read by TensorRT, but `target` is ort: leave it out"
         if self.ort and self.target == "ort":
             yield "`ort: true` builds a second model for ONNX Runtime, but `target` is ort already"
 

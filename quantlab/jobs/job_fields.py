@@ -42,17 +42,17 @@ class JobFields:
     def origin(self, name: str) -> str:
         """Return where a field's value comes from: «--set», an environment variable, file, or default."""
         parts = name.split(".")
-        for length in range(len(parts), 0, -1):
-            if (found := self.changed.get(".".join(parts[:length]))) is not None:
-                return found
         inner: Any = self.values
         for part in parts:
             if not isinstance(inner, dict):
-                return FILE  # a section that was given as one value, such as a set by its place alone
+                if parts[-1] == "path":
+                    break  # a set that was given by its place alone
+                return DEFAULT
             if part not in inner:
                 return DEFAULT
             inner = inner[part]
-        return FILE
+        prefixes = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
+        return next((self.changed[prefix] for prefix in prefixes if prefix in self.changed), FILE)
 
     def line(self, name: str) -> int | None:
         """Return the line of a field, or of the section that it lacks in; None if the file does not have it."""
@@ -63,9 +63,7 @@ class JobFields:
         return next((line for line in found if line is not None), None)
 
 
-def read_fields(
-    path: Path, changes: Sequence[str] = (), environment: Mapping[str, str] | None = None
-) -> JobFields:
+def read_fields(path: Path, changes: Sequence[str] = (), environment: Mapping[str, str] | None = None) -> JobFields:
     """Return the fields of a job's file, changed by the environment and then by «key=value» changes.
 
     Parameters

@@ -10,11 +10,16 @@ from typing import Any
 from pydantic import ValidationError
 
 from quantlab.errors import InputError
-from quantlab.jobs.job import Job, Objections
+from quantlab.jobs.job import Job, ObjectionsError
 from quantlab.jobs.job_fields import DEFAULT, FILE, JobFields, read_fields
+from quantlab.jobs.job_paths import strays
 
 MATRIX = "matrix"
 _LISTED = 3
+_OUTSIDE = (
+    "'{}' leads out of the job's folder, and out of the one where you are: run the command above both, or give the path "
+    "yourself, with --set"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,9 @@ def job_of(found: JobFields) -> Job:
 
 def checked(found: JobFields) -> tuple[Job | None, tuple[Problem, ...]]:
     """Return the job, or None and all that is wrong with its fields."""
+    outside = tuple(Problem(name, found.line(name), _OUTSIDE.format(path)) for name, path in strays(found))
+    if outside:
+        return None, outside
     values = {key: value for key, value in found.values.items() if key != MATRIX}
     try:
         return Job.model_validate(values, context={"file": found.path.absolute()}), ()
@@ -84,7 +92,7 @@ def checked(found: JobFields) -> tuple[Job | None, tuple[Problem, ...]]:
 
 def _problems(item: Mapping[str, Any], found: JobFields) -> list[Problem]:
     cause = item.get("ctx", {}).get("error")
-    if isinstance(cause, Objections):
+    if isinstance(cause, ObjectionsError):
         return [_objection(text, found) for text in cause.listed]
     place = ".".join(str(part) for part in item["loc"] if not str(part).startswith(("function-", "literal", "tuple")))
     known = {

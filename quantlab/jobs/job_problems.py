@@ -1,16 +1,16 @@
 """All that is wrong with a job, at once: its fields, what does not go together, and the files that it names."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from quantlab.data import Dataset
 from quantlab.data.stream import Stream
 from quantlab.errors import QuantlabError
 from quantlab.graph.model import Model, load_model
 from quantlab.jobs.checks import check_float
 from quantlab.jobs.collecting import fitting
-from quantlab.jobs.data_source import open_data
+from quantlab.jobs.data_source import DataSource, open_data
 from quantlab.jobs.job import EXPORTED, Job
 from quantlab.jobs.job_fields import JobFields, read_fields
 from quantlab.jobs.job_file import MATRIX, Problem, checked
@@ -61,10 +61,7 @@ def _of_files(job: Job) -> Iterator[tuple[str, str]]:
     model = None if job.model == job.output / EXPORTED else _tried("model", wrong, lambda: _float(job.model))
     for name, source in job.sources.items():
         place = "qat.train" if name == "train" else f"data.{name}"
-        source = source if model is None else fitting(source, model)
-        data = _tried(place, wrong, lambda source=source, name=name: open_data(source, {}, name=name))
-        if model is not None and data is not None:
-            _tried(place, wrong, lambda data=data, model=model: _first_batch(data, model))
+        _tried(place, wrong, partial(_check_data, source, model, name))
     if job.overrides is not None:
         overrides = job.overrides
         _tried("overrides", wrong, lambda: read_overrides(overrides))
@@ -89,8 +86,12 @@ def _float(path: Path) -> Model:
     return model
 
 
-def _first_batch(data: Dataset, model: Model) -> None:
+def _check_data(source: DataSource, model: Model | None, name: str) -> None:
     """Refuse data whose first batch is not for this model; scripts, which may do anything, are not run for it."""
+    if model is None:
+        open_data(source, {}, name=name)
+        return
+    data = open_data(fitting(source, model), {}, name=name)
     if not isinstance(data, Stream):
         stored = {tensor.name for tensor in model.proto.graph.initializer}
         next(iter(data)).bind([value.name for value in model.proto.graph.input if value.name not in stored])

@@ -11,6 +11,7 @@ from quantlab.jobs.data_section import DataSection
 from quantlab.jobs.job import CacheSection, DataSets, Job
 from quantlab.jobs.matrix_section import EXCLUDE, MATRIX
 from quantlab.jobs.training_section import DistillationSection, TrainingSection
+from quantlab.jobs.workers_section import WorkersSection
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _TEXT = {"type": "string"}
@@ -24,7 +25,10 @@ def job_schema() -> dict[str, Any]:
     sections = schema["$defs"]
     for model, found in (
         (Job, schema),
-        *((part, sections[part.__name__]) for part in (DataSets, DataSection, CacheSection, TrainingSection)),
+        *(
+            (part, sections[part.__name__])
+            for part in (DataSets, DataSection, CacheSection, TrainingSection, WorkersSection)
+        ),
         (DistillationSection, sections["DistillationSection"]),
     ):
         _describe(found, model)
@@ -32,6 +36,7 @@ def job_schema() -> dict[str, Any]:
     fields["budget"] = {"anyOf": [{"type": "integer", "minimum": 1}, _TEXT], **_kept(fields["budget"])}
     for name in _LISTED:
         fields[name] = {"anyOf": [*fields[name].get("anyOf", [_bare(fields[name])]), _TEXT], **_kept(fields[name])}
+    fields["workers"]["anyOf"].insert(0, {"type": "integer", "minimum": 1})
     _allow_places(sections["DataSets"]["properties"])
     _allow_places({"train": sections["TrainingSection"]["properties"]["train"]})
     version = sections["CacheSection"]["properties"]["version"]

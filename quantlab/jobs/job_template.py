@@ -78,7 +78,7 @@ def init_job(what: NewJob) -> tuple[str, ...]:
     guess = _guess(model, what.data["calibration"])
     _check(what.data["calibration"], guess)
     write_text(what.output, _text(what, guess))
-    return () if guess.line is None else (f"The preprocessing was guessed: {guess.why}.",)
+    return () if guess.line is None else (f"As for the preprocessing, {guess.why}.",)
 
 
 def _text(what: NewJob, guess: _Guess) -> str:
@@ -101,7 +101,9 @@ def _text(what: NewJob, guess: _Guess) -> str:
             *sets,
             "",
             'methods: [minmax, "percentile:99.99", "percentile:99.999", entropy, squared-error]',
-            "choose: best # the highest logit SQNR on the tuning set" if tuned else "choose: squared-error # or best, with a tuning set",
+            "choose: best # the highest logit SQNR on the tuning set"
+            if tuned
+            else "choose: squared-error # or best, with a tuning set",
             "",
             f"target: {json.dumps(what.target)} # tensorrt, tensorrt@8.6 … tensorrt@11.0, or ort",
             "weights: int8 # stored as INT8; qdq: FP32 with Q and DQ",
@@ -110,8 +112,9 @@ def _text(what: NewJob, guess: _Guess) -> str:
             "ort: false # true: also a model for ONNX Runtime, with its latency",
             f"{'' if scored else '# '}max_drop: 0.5 # points of the first metric that may be lost; more is exit code 1",
             "# metrics: [top-1] # what sets with labels are scored by",
-            "# rules: {\"*/logits\": minmax} # name pattern → another method",
+            '# rules: {"*/logits": minmax} # name pattern → another method',
             "# budget: 512MiB # memory for activations at a time",
+            "# workers: 4 # processes that share out the samples; the artefacts have the same bytes with any number",
             "# history: history # a folder that keeps what each run came to; see `quantlab history`",
             "# matrix: {target: [tensorrt@8.6, ort], method: [entropy, squared-error]} # a run for every combination",
             "",
@@ -149,7 +152,7 @@ def _guess(model: Model, data: Path) -> _Guess:
     fields = [f"resize: [{height}, {width}]"] if sized else []
     fields += [f"color: {color}", f"layout: {layout}", "scale: 1/255", "mean: 0", "std: 1"]
     why = (
-        f"guessed from the model's input {list(shape)}: set scale, mean and std (and BGR for RGB) to those that the network "
+        f"it was guessed from the model's input {list(shape)}: set scale, mean and std (and BGR for RGB) to those that the network "
         "was trained with, as a wrong one ruins every scale"
     )
     return _Guess("{" + ", ".join(fields) + "}", why)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
+from itertools import pairwise
 from pathlib import Path
 from time import monotonic
 from typing import Any, Literal
@@ -63,7 +64,7 @@ class JsonLog:
         if self.path.stat().st_size < self._largest:
             return
         older = [self.path, *(self.path.with_name(f"{self.path.name}.{number}") for number in range(1, KEPT + 1))]
-        for newer, place in reversed(list(zip(older, older[1:], strict=False))):
+        for newer, place in reversed(list(pairwise(older))):
             with suppress(FileNotFoundError):
                 newer.replace(place)
 

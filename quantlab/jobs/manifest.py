@@ -3,14 +3,14 @@
 import hashlib
 import os
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from quantlab.atomic import remove_unfinished
-from quantlab.errors import InputError, MachineError, StaleError
+from quantlab.errors import InputError, StaleError
 from quantlab.jobs.differences import differences
 from quantlab.jobs.manifest_file import JSON, NAME, Entry, Recipe, read_manifest, write_manifest
 
@@ -24,7 +24,6 @@ __all__ = [
     "State",
     "file_digest",
     "listed",
-    "making",
     "note_run",
     "record",
     "recorded",
@@ -41,8 +40,6 @@ _FORCE = "give --force to make it anew, or another output"
 def state(path: Path, recipe: Recipe) -> State:
     """Tell whether an artefact has to be made, or is exactly what the recipe makes.
 
-    A file that was being made when its process died counts as absent, whatever is in it.
-
     Raises
     ------
     StaleError
@@ -53,11 +50,7 @@ def state(path: Path, recipe: Recipe) -> State:
     if not path.exists():
         return "absent"
     home = _home(path)
-    found = read_manifest(home)
-    key = _key(path, home)
-    if key in found.making:
-        return "absent"
-    entry = found.files.get(key)
+    entry = read_manifest(home).files.get(_key(path, home))
     if entry is None:
         raise InputError(f"'{path}' exists and was not made by quantlab (no manifest names it): {_FORCE}.")
     if entry.recipe != recipe:
@@ -79,26 +72,6 @@ def recorded(path: Path) -> Entry | None:
     return read_manifest(home).files.get(_key(path, home))
 
 
-@contextmanager
-def making(paths: Sequence[Path]) -> Iterator[None]:
-    """Note that these files are being made, for the time of the block, which makes and records them.
-
-    A process that dies inside leaves the note, so that the next one takes them neither for whole nor for a stranger's.
-
-    Raises
-    ------
-    InputError
-        When the manifest there is damaged, or of another program.
-    """
-    _note(paths, made=False)
-    try:
-        yield
-    except BaseException:
-        with suppress(MachineError, OSError):  # a full disk: the files that were there are made anew then
-            _note(paths, made=True)
-        raise
-
-
 def record(path: Path, recipe: Recipe, *, versions: Mapping[str, str] | None = None) -> None:
     """Note that this file, as it is now, was made by the recipe.
 
@@ -113,8 +86,9 @@ def record(path: Path, recipe: Recipe, *, versions: Mapping[str, str] | None = N
     home = _home(path)
     entry, key = Entry(recipe, file_digest(path), dict(versions or {})), _key(path, home)
     with _alone(home):
+        remove_unfinished(home / NAME)
         found = read_manifest(home)
-        write_manifest(home, replace(found, files={**found.files, key: entry}, making=found.making - {key}))
+        write_manifest(home, replace(found, files={**found.files, key: entry}))
 
 
 def note_run(folder: Path, run: Mapping[str, JSON]) -> None:
@@ -151,6 +125,8 @@ def file_digest(path: Path) -> str:
         When the file cannot be read.
     """
     try:
+        if path.exists() and not path.is_file():  # a pipe or a device may never end
+            raise InputError(f"'{path}' is not a regular file.")
         with path.open("rb") as file:
             state = hashlib.sha256()
             while block := file.read(1 << 20):
@@ -188,21 +164,6 @@ def remove(folder: Path, names: Collection[str]) -> None:
             (folder / name).unlink(missing_ok=True)
         kept = {name: entry for name, entry in found.files.items() if name not in names}
         write_manifest(folder, replace(found, files=kept))
-
-
-def _note(paths: Sequence[Path], *, made: bool) -> None:
-    """Note files as being made, or no more; a manifest that would say nothing is not there."""
-    home = _home(paths[0])
-    keys = {_key(path, home) for path in paths}
-    home.mkdir(parents=True, exist_ok=True)
-    with _alone(home):
-        remove_unfinished(home / NAME)
-        found = read_manifest(home)
-        noted = replace(found, making=found.making - keys if made else found.making | keys)
-        if noted.is_empty:
-            (home / NAME).unlink(missing_ok=True)
-        elif noted != found:
-            write_manifest(home, noted)
 
 
 def _home(path: Path) -> Path:

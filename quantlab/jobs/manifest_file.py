@@ -1,4 +1,4 @@
-"""A folder's `manifest.json` as a value: its files' recipes and checksums, what is being made, and what ran there."""
+"""A folder's `manifest.json` as a value: its files' recipes and checksums, and what ran there."""
 
 import json
 from collections.abc import Mapping
@@ -57,20 +57,17 @@ class ManifestFile:
     ----------
     files
         Path relative to the manifest's folder → what it was made from.
-    making
-        Paths that are being made; whatever lies there after the process has died was not finished.
     run
         What the job that made them was, as JSON values; empty without one.
     """
 
     files: Mapping[str, Entry] = field(default_factory=dict)
-    making: frozenset[str] = frozenset()
     run: Mapping[str, JSON] = field(default_factory=dict)
 
     @property
     def is_empty(self) -> bool:
         """Whether it says nothing."""
-        return not (self.files or self.making or self.run)
+        return not (self.files or self.run)
 
 
 def read_manifest(folder: Path) -> ManifestFile:
@@ -83,7 +80,7 @@ def read_manifest(folder: Path) -> ManifestFile:
     """
     path = folder / NAME
     try:
-        if path.stat().st_size > _LARGEST:
+        if path.stat().st_size > _LARGEST or not path.is_file():
             raise _foreign(path)
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -96,7 +93,6 @@ def read_manifest(folder: Path) -> ManifestFile:
             raise ValueError
         return ManifestFile(
             {key: _entry(value) for key, value in found["files"].items()},
-            frozenset(map(str, found.get("making", ()))),
             dict(found.get("run", {})),
         )
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
@@ -116,7 +112,6 @@ def write_manifest(folder: Path, found: ManifestFile) -> None:
         "version": _VERSION,
         **({"run": found.run} if found.run else {}),
         "files": {key: asdict(found.files[key]) for key in sorted(found.files)},
-        **({"making": sorted(found.making)} if found.making else {}),
     }
     with atomic_path(folder / NAME) as temporary:
         temporary.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

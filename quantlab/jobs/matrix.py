@@ -11,7 +11,7 @@ from quantlab.jobs import places
 from quantlab.jobs.job import Job
 from quantlab.jobs.job_fields import JobFields
 from quantlab.jobs.job_file import job_of
-from quantlab.jobs.manifest import file_digest, listed, making, record, recorded
+from quantlab.jobs.manifest import file_digest, listed, record, recorded
 from quantlab.jobs.matrix_section import Cell, cells_of
 from quantlab.jobs.matrix_table import write_matrix
 from quantlab.jobs.output_lock import working_in, writing
@@ -52,9 +52,7 @@ def read_matrix(found: JobFields) -> MatrixJob:
     return MatrixJob(jobs[0].output.parent, read)
 
 
-def run_matrix(
-    matrix: MatrixJob, *, listener: Callable[[Cell], Listener], force: bool = False
-) -> MatrixResult:
+def run_matrix(matrix: MatrixJob, *, listener: Callable[[Cell], Listener], force: bool = False) -> MatrixResult:
     """Carry out every cell; one that fails does not stop the others.
 
     Parameters
@@ -91,7 +89,12 @@ def _job(cell: Cell) -> Job | QuantlabError:
 
 
 def _carried_out(
-    cell: Cell, job: Job | QuantlabError, before: Sequence[CellResult], listener: Callable[[Cell], Listener], *, force: bool
+    cell: Cell,
+    job: Job | QuantlabError,
+    before: Sequence[CellResult],
+    listener: Callable[[Cell], Listener],
+    *,
+    force: bool,
 ) -> CellResult:
     if not isinstance(job, Job):
         return CellResult(cell, error=job)
@@ -139,7 +142,7 @@ def _copy(source: Path, output: Path) -> None:
     entry = recorded(source)
     if entry is None or entry.sha256 != file_digest(source):
         return  # it was edited since: this job counts its own
-    with writing(output), making((output,)):
+    with writing(output):
         with atomic_path(output) as temporary:
             shutil.copyfile(source, temporary)
         record(output, entry.recipe, versions=entry.versions)

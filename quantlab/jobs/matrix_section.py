@@ -1,6 +1,5 @@
 """A job's part `matrix`: lists of values for its fields, and the jobs that their combinations are."""
 
-import json
 import re
 from collections.abc import Mapping
 from copy import deepcopy
@@ -72,7 +71,7 @@ def _axes(found: JobFields) -> tuple[dict[str, list[Any]], list[Mapping[str, Any
     axes = {str(name): values for name, values in section.items() if name != EXCLUDE}
     for name, values in axes.items():
         if name in _NEVER or not re.fullmatch(r"[a-z_]+(\.[a-z_]+)*", name):
-            raise InputError(f"{where}: a matrix cannot have `{name}`.")
+            raise InputError(f"{where}: a matrix cannot have `{_short(name)}`.")
         if not isinstance(values, list) or not values:
             raise InputError(f"{where}.{name}: a list of values is expected.")
     if not axes:
@@ -80,13 +79,17 @@ def _axes(found: JobFields) -> tuple[dict[str, list[Any]], list[Mapping[str, Any
     count = prod(len(values) for values in axes.values())
     if count > LARGEST:
         raise InputError(f"{where}: it has {count:,} combinations; {LARGEST:,} are the most.")
+    _check_excluded(excluded, axes, where)
+    return axes, excluded
+
+
+def _check_excluded(excluded: Any, axes: Mapping[str, list[Any]], where: str) -> None:
     if not isinstance(excluded, list) or not all(isinstance(rule, dict) and rule for rule in excluded):
         raise InputError(f"{where}.{EXCLUDE}: a list of mappings is expected, such as [{{target: ort}}].")
     for rule in excluded:
         for name, value in rule.items():
             if value not in axes.get(str(name), []):
-                raise InputError(f"{where}.{EXCLUDE}: `{name}` has no value {json.dumps(value, default=str)} there.")
-    return axes, excluded
+                raise InputError(f"{where}.{EXCLUDE}: `{_short(name)}` has no value «{_short(value)}» there.")
 
 
 def _fits(choices: Mapping[str, Any], rule: Mapping[str, Any]) -> bool:
@@ -103,6 +106,12 @@ def _cell(found: JobFields, choices: Mapping[str, Any]) -> Cell:
             given |= {"methods": [value], "choose": value}
         else:
             given["methods" if axis in _METHODS else axis] = deepcopy(value)
+    if choices.get("target") == "ort":  # what is only for TensorRT, or is a second model for ort, goes with the others
+        given |= {
+            name: None if name == "cache" else False
+            for name in ("cache", "ort")
+            if name in values and name not in choices
+        }
     for axis, value in given.items():
         _set(values, axis, value, found.path)
         changed[axis] = MATRIX
@@ -114,14 +123,21 @@ def _set(values: dict[str, Any], name: str, value: Any, path: Path) -> None:
     for parent in parents:
         inner = values.setdefault(parent, {})
         if not isinstance(inner, dict):
-            raise InputError(f"'{path}': field `{MATRIX}.{name}`: `{parent}` is no mapping in this job, so it has no {last}.")
+            raise InputError(
+                f"'{path}': field `{MATRIX}.{name}`: `{parent}` is no mapping in this job, so it has no {last}."
+            )
         values = inner
     values[last] = value
 
 
+def _short(value: Any) -> str:
+    """Return a stranger's value on one line."""
+    return " ".join(str(value).split())[:_LONGEST]
+
+
 def _slug(axis: str, value: Any) -> str:
     """Return a value as part of a folder's name; of a path, its name without ending."""
-    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    text = str(value)
     if (axis == "model" or axis.startswith("data.")) and isinstance(value, str):
         text = Path(value).stem
     return re.sub(r"[^a-zA-Z0-9.]+", "-", text).strip("-.")[:_LONGEST] or "empty"

@@ -56,7 +56,7 @@ def _write(path: Path, text: str) -> None:
 def _row(cell: CellResult, folder: Path) -> dict[str, Any]:
     row: dict[str, Any] = {
         "cell": cell.cell.name,
-        "choices": dict(cell.cell.choices),
+        "choices": {axis: _told(value) for axis, value in cell.cell.choices.items()},
         "standing": cell.standing,
         "exit_code": cell.exit_code,
         "error": None if cell.error is None else str(cell.error) or type(cell.error).__name__,
@@ -76,8 +76,19 @@ def _row(cell: CellResult, folder: Path) -> dict[str, Any]:
         }
         if final.metrics:
             main = final.metrics[0]
-            measured |= {"metric": main.name, "unit": main.unit, "fp32": main.fp32, "int8": main.int8, "drop": main.drop}
+            measured |= {
+                "metric": main.name,
+                "unit": main.unit,
+                "fp32": main.fp32,
+                "int8": main.int8,
+                "drop": main.drop,
+            }
     return row | {key: _plain(value) for key, value in measured.items()}
+
+
+def _told(value: Any) -> Any:
+    """Return a value that JSON holds as it is, and any other as text: YAML knows more."""
+    return _plain(value) if isinstance(value, str | int | float | bool | None) else str(value)
 
 
 def _plain(value: Any) -> Any:
@@ -86,15 +97,24 @@ def _plain(value: Any) -> Any:
 
 def _shown(row: Mapping[str, Any], axes: Sequence[str]) -> tuple[object, ...]:
     return (
-        *(value if isinstance(value := row["choices"][axis], str) else json.dumps(value) for axis in axes),
+        *(str(row["choices"][axis]) for axis in axes),
         row["standing"],
         row["method"],
         row["metric"],
-        *(_rounded(row[name], 2) for name in ("fp32", "int8", "drop")),
+        *(_score(row, name) for name in ("fp32", "int8")),
+        _rounded(row["drop"], 2),
         _rounded(row["agreement"], 4),
         _rounded(row["sqnr_db"], 2),
         row["int8_bytes"],
     )
+
+
+def _score(row: Mapping[str, Any], name: str) -> object:
+    """Return a score, in percent where what is lost is in points."""
+    value = row[name]
+    if not isinstance(value, float):
+        return value
+    return f"{100 * value:.2f} %" if row["unit"] == "points" else f"{value:.4f}"
 
 
 def _rounded(value: Any, digits: int) -> object:
@@ -116,7 +136,8 @@ def _line(row: Mapping[str, Any], shown: Sequence[object]) -> str:
     standing = row["standing"]
     texts = ("–" if value is None else str(value) for value in shown)
     cells = "".join(
-        f'<td class="{standing}">{escape(text)}</td>' if text == standing else f"<td>{escape(text)}</td>" for text in texts
+        f'<td class="{standing}">{escape(text)}</td>' if text == standing else f"<td>{escape(text)}</td>"
+        for text in texts
     )
     link = escape(str(row["error"] or ""))
     if row["report"] is not None:

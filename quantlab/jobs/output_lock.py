@@ -12,6 +12,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from quantlab.errors import StaleError
+from quantlab.jobs.command_line import command_line
 
 if sys.platform != "win32":  # there, of two commands at once the later one wins
     import fcntl
@@ -33,7 +34,7 @@ class Owner:
     @classmethod
     def here(cls) -> "Owner":
         """Return this process."""
-        command = shlex.join([Path(sys.argv[0] or "python").name, *sys.argv[1:]])
+        command = shlex.join(command_line())
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
         return cls(socket.gethostname(), os.getpid(), command[:_LONGEST], now)
 
@@ -59,7 +60,7 @@ def writing(path: Path) -> Iterator[None]:
     """Hold an output for the time of the block, by a lock on a hidden file beside it that is gone afterwards.
 
     Where the folder takes no lock, the block runs without: what is wrong there, writing will tell. The lock of a process
-    that has died is taken over.
+    that has died is taken over; until then it says that the output was not finished.
 
     Raises
     ------
@@ -71,11 +72,18 @@ def writing(path: Path) -> Iterator[None]:
         yield
 
 
-def drop_orphan(path: Path) -> None:
-    """Remove the lock file of an output that a killed process left; one that is held stays."""
-    if _lock_of(path).exists():
-        with suppress(StaleError), writing(path):
-            pass
+def is_unfinished(path: Path) -> bool:
+    """Tell whether an output is being written, or was when its process died: its lock file is still there.
+
+    What lies at its place then may be whole, but nobody has noted so.
+    """
+    return _lock_of(path).exists()
+
+
+def unfinished_in(folder: Path) -> tuple[Path, ...]:
+    """Return the outputs below a folder that are unfinished."""
+    locks = (lock for lock in sorted(folder.rglob(".?*.lock")) if lock.name != RUN_LOCK)
+    return tuple(lock.with_name(lock.name[1:].removesuffix(".lock")) for lock in locks)
 
 
 @contextmanager

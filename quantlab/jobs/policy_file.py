@@ -106,7 +106,7 @@ class PolicyDocument(_Section):
     )
     slices: list[SliceSection] = Field(default_factory=list, description="What parts of the samples may lose.")
     agreement: ShareSection | None = Field(None, description="Least share of samples in FP32's class, 0 … 1.")
-    coverage: ShareSection | None = Field(None, description="Least share of the tensors that run INT8, 0 … 1.")
+    coverage: ShareSection | None = Field(None, description="Least share of the operators that run INT8, 0 … 1.")
     coverage_macs: ShareSection | None = Field(None, description="Least share of multiply-accumulates in INT8, 0 … 1.")
     latency: LimitSection | None = Field(None, description="Largest INT8 time a batch, candidate over baseline.")
     size: LimitSection | None = Field(None, description="Largest INT8 model, candidate over baseline.")

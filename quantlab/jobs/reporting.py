@@ -107,4 +107,5 @@ def _artefacts(folder: Path, outputs: Sequence[Path]) -> list[Path]:
     reports |= {path.absolute() for path in outputs}
     files = [path for path in (*folder.glob("*"), *folder.glob("*/*")) if path.is_file()]
     kept = (p for p in files if p.name != NAME and p.suffix not in (".html", ".htm") and not p.name.startswith("."))
+    kept = (p for p in kept if ".jsonl" not in p.name)  # logs, which grow with every run
     return sorted(path for path in kept if path not in reports and path.absolute() not in reports)

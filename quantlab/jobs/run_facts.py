@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import platform
-import sys
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,9 +14,11 @@ from quantlab.data.stream import Stream
 from quantlab.engines.cpu import instruction_set, processor
 from quantlab.errors import InputError
 from quantlab.graph.model import Model
+from quantlab.jobs.command_line import command_line
 from quantlab.jobs.job import Job
 from quantlab.jobs.manifest import file_digest
 from quantlab.jobs.manifest_file import NAME, read_manifest
+from quantlab.jobs.output_lock import unfinished_in
 from quantlab.versions import versions
 
 _PACKAGES = ("onnxruntime", "onnx", "numpy")
@@ -30,10 +31,10 @@ def facts_of(job: Job, model: Model, data: Mapping[str, Dataset]) -> dict[str, A
     `data` are the opened sets; those that are known only after a full pass have no digest here.
     """
     known = {name: found.identity for name, found in data.items() if not isinstance(found, Stream)}
-    resolved = resolved_job(job)
-    settings = {key: value for key, value in resolved.items() if key not in (*_PATHS, "data")}
+    resolved = resolved_job(job, job.output)
+    settings = {key: value for key, value in resolved.items() if key not in (*_PATHS, "data", "workers")}
     return {
-        "command": [Path(sys.argv[0] or "python").name, *sys.argv[1:]],
+        "command": list(command_line()),
         "job": resolved,
         "configuration": _digest(settings),
         "model": model.digest,
@@ -51,12 +52,12 @@ def facts_of(job: Job, model: Model, data: Mapping[str, Dataset]) -> dict[str, A
     }
 
 
-def resolved_job(job: Job) -> dict[str, Any]:
-    """Return every field of a job as JSON values; the paths of files are relative to the run folder."""
+def resolved_job(job: Job, folder: Path) -> dict[str, Any]:
+    """Return every field of a job as JSON values; the paths of files are relative to a folder, those of data as given."""
     fields: dict[str, Any] = job.model_dump(mode="json")
     for name in _PATHS:
         if fields.get(name) is not None:
-            fields[name] = Path(os.path.relpath(fields[name], job.output)).as_posix()
+            fields[name] = Path(os.path.relpath(fields[name], folder)).as_posix()
     return fields
 
 
@@ -71,14 +72,15 @@ def verified(folder: Path) -> tuple[str, ...]:
     found = read_manifest(folder)
     if found.is_empty:
         raise InputError(f"'{folder}' has no {NAME} that quantlab wrote: give the output folder of `quantlab run`.")
-    wrong = [f"'{folder / name}' was not finished: run the job again." for name in sorted(found.making)]
+    unfinished = unfinished_in(folder)
+    wrong = [f"'{path}' was not finished, or is being made now: run the job again." for path in unfinished]
     for name, entry in found.files.items():
         path = folder / name
         if not path.resolve().is_relative_to(folder.resolve()):
             wrong.append(f"The manifest names '{name}', which lies outside of the folder: do not trust it.")
         elif not path.is_file():
             wrong.append(f"'{path}' is missing: run the job again.")
-        elif name not in found.making and file_digest(path) != entry.sha256:
+        elif path not in unfinished and file_digest(path) != entry.sha256:
             wrong.append(f"'{path}' is not as it was made: run the job again with --force.")
     return tuple(wrong)
 

@@ -1,6 +1,7 @@
 """The steps of a job's run, in their order: each leaves artefacts in the run folder, and what is current is skipped."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
@@ -26,6 +27,7 @@ from quantlab.jobs.scoring import Scoring, logit_sqnr_db, score_method
 from quantlab.jobs.step import Made, Progress, Remake, carry_out
 from quantlab.report.run_folder import NOTES, RunNotes, write_notes
 from quantlab.versions import versions
+from quantlab.workers.declared import Workers
 
 ORT_SCHEME = "affine-uint8"
 """A range that starts at 0 lets ONNX Runtime fold Relu and Clip into the quantization, and uses all 256 steps."""
@@ -40,6 +42,7 @@ class RunSteps:
         self.made: list[Made] = []
         self.model: Model = load_model(job.model)
         self.options = QuantizeOptions(job.target, job.weights, job.head)
+        self.workers = Workers() if job.workers is None else job.workers.declared
         self.chosen = ""
         self.deciders: tuple[DataIdentity, ...] = ()
         self.built: QuantizedModel | None = None
@@ -128,11 +131,13 @@ class RunSteps:
             expose=job.exposed,
             targets=(job.target, "ort") if job.ort else (job.target,),
             budget=job.budget,
+            workers=self.workers,
         )
         data = self.data["calibration"]
         self._keep(collect_histograms(what, data, remake=self.remake, progress=progress))
         if job.tensorrt_grid is not None:
-            other = of_set(what, self._tensorrt_histograms, job.tensorrt_grid)
+            alone = replace(what, workers=Workers())  # its bins depend on the order of the samples
+            other = of_set(alone, self._tensorrt_histograms, job.tensorrt_grid)
             self._keep(collect_histograms(other, data, remake=self.remake, progress=progress))
         return "histograms collected"
 
@@ -204,6 +209,7 @@ class RunSteps:
             scales=self.folder / places.SCALES,
             latency=self.job.target == "ort",
             metrics=self.job.metrics,
+            workers=self.workers,
         )
         self._keep(compare_models(what, self.data["evaluation"], remake=self.remake, progress=progress))
         return "compared on the evaluation set"
@@ -224,6 +230,7 @@ class RunSteps:
                 self.folder / places.ORT_COMPARISON,
                 latency=True,
                 metrics=self.job.metrics,
+                workers=self.workers,
             )
             self._keep(compare_models(what, self.data["evaluation"], remake=self.remake, progress=progress))
         return "model for ort built and measured"

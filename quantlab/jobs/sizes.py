@@ -15,7 +15,7 @@ def parse_bytes(text: str | int) -> int:
     UsageError
         For anything else, or less than one byte.
     """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-zA-Z]*)", str(text).strip())
+    match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,15})?)\s*([a-zA-Z]*)", str(text).strip())
     unit = match[2].upper() if match else ""
     if match is None or unit not in _UNITS or float(match[1]) * _UNITS[unit] < 1:
         raise UsageError(f"A size looks like 512MiB or 2GB, not «{text}».")

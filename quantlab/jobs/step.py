@@ -7,13 +7,13 @@ from typing import Literal, TypeAlias
 
 from quantlab.atomic import remove_unfinished
 from quantlab.errors import InputError, QuantlabError, StaleError, UsageError
-from quantlab.jobs.manifest import Recipe, listed, making, record, state
-from quantlab.jobs.output_lock import drop_orphan, writing
+from quantlab.jobs.manifest import Recipe, listed, record, state
+from quantlab.jobs.output_lock import is_unfinished, writing
 
 Remake: TypeAlias = Literal["never", "stale", "changed", "always", "ask"]
 """What happens to a file that is there: never refuses one that is stale, edited or not ours; stale makes a stale one
 anew, changed an edited or foreign one too; always makes even a current one anew. With ask nothing is made: what would
-have to be is raised as `Pending`."""
+have to be is raised as `PendingError`."""
 
 Progress: TypeAlias = Callable[[int, int | None], None]
 """Told the samples done and how many there will be, or None."""
@@ -38,7 +38,7 @@ class Made:
     notes: tuple[str, ...] = ()
 
 
-class Pending(QuantlabError):
+class PendingError(QuantlabError):
     """An artefact that would have to be made, and why; raised where it was only asked for.
 
     Attributes
@@ -83,7 +83,7 @@ def carry_out(
         When the file was made from something else, or another command is writing it.
     InputError
         When the file is not quantlab's, or was edited.
-    Pending
+    PendingError
         When it was only asked for, and is not current.
     """
     if path.is_dir():
@@ -92,8 +92,7 @@ def carry_out(
     files = (path, *beside)
     if remake == "ask":
         return _asked(files, recipe)
-    if remake != "always" and _are_current(files, recipe, remake):
-        drop_orphan(path)
+    if remake != "always" and not is_unfinished(path) and _are_current(files, recipe, remake):
         return False
     absent = not path.exists()
     with writing(path):
@@ -101,10 +100,9 @@ def carry_out(
             return False  # another command made it since
         for file in files:
             remove_unfinished(file)
-        with making(files):
-            versions = make()
-            for file in (*beside, path):
-                record(file, recipe(), versions=versions)
+        versions = make()
+        for file in (*beside, path):
+            record(file, recipe(), versions=versions)
     return True
 
 
@@ -142,13 +140,15 @@ def _are_current(files: Sequence[Path], recipe: Callable[[], Recipe], remake: Re
 def _asked(files: Sequence[Path], recipe: Callable[[], Recipe]) -> Literal[False]:
     """Raise why a file has to be made, or return that none has."""
     wanted = recipe()
+    if is_unfinished(files[0]):
+        raise PendingError(files[0], "absent", f"'{files[0]}' was not finished, or is being made now.")
     for file in files:
         try:
             found = state(file, wanted)
         except StaleError as error:
-            raise Pending(file, "stale", str(error)) from error
+            raise PendingError(file, "stale", str(error)) from error
         except InputError as error:
-            raise Pending(file, "foreign", str(error)) from error
+            raise PendingError(file, "foreign", str(error)) from error
         if found == "absent":
-            raise Pending(file, "absent", f"'{file}' is not there, or was not finished.")
+            raise PendingError(file, "absent", f"'{file}' is not there.")
     return False

@@ -14,6 +14,7 @@ from quantlab.comparison.finality import check_unseen
 from quantlab.data.stream import Stream
 from quantlab.errors import InputError, UsageError
 from quantlab.graph.model import load_model
+from quantlab.jobs import places
 from quantlab.jobs.calibrating import Calibrating, calibrate_scales
 from quantlab.jobs.collecting import Collecting, collect_histograms
 from quantlab.jobs.comparing import mode_for, open_int8, read_comparison
@@ -22,7 +23,9 @@ from quantlab.jobs.data_source import options as declared
 from quantlab.jobs.job import BEST, Job
 from quantlab.jobs.manifest import Recipe, file_digest
 from quantlab.jobs.metric_choice import metrics_for
+from quantlab.jobs.output_lock import working_in
 from quantlab.jobs.quantizing import Quantizing, quantize_model
+from quantlab.jobs.reporting import report_run
 from quantlab.jobs.run_result import Listener
 from quantlab.jobs.step import Made, Progress, Remake, carry_out
 from quantlab.jobs.training_result import Hooks, Rung, RungName, TrainingResult, read_seconds
@@ -77,7 +80,8 @@ def train_job(job: Job, *, listener: Listener, hooks: Hooks | None = None, force
     if job.qat is None:
         raise UsageError(f"The job «{job.name}» has no section `qat`, which names the PyTorch module to train.")
     require_torch()
-    return _Climb(job, job.qat, listener, hooks or Hooks(), "changed" if force else "never").carried_out()
+    with working_in(job.output):
+        return _Climb(job, job.qat, listener, hooks or Hooks(), "changed" if force else "never").carried_out()
 
 
 def export_model(job: Job, *, force: bool = False) -> Made:
@@ -231,6 +235,9 @@ class _Climb:
         # It follows from the other artefacts alone, so a stale one is made anew without asking.
         remake: Remake = "stale" if self.remake == "never" else self.remake
         self.made.append(Made(result.report, carry_out(result.report, recipe, make, remake=remake)))
+        page = self.job.output / places.REPORT
+        if page.exists():  # `run` wrote it before there was anything of the training
+            self.made.append(report_run(self.job.output, page, remake=remake))
         return "report written"
 
     def _result(self) -> TrainingResult:

@@ -21,8 +21,9 @@ from quantlab.jobs.quantizing import read_scales
 from quantlab.jobs.step import Made, Remake, carry_out
 from quantlab.jobs.training_result import Hooks
 from quantlab.jobs.training_section import TrainingSection
+from quantlab.report.searched import read_search
 from quantlab.storage.files import save
-from quantlab.storage.text import read_text, write_text
+from quantlab.storage.text import write_text
 from quantlab.tuning.candidate import Candidate
 from quantlab.tuning.target import Target
 from quantlab.tuning.tune import TuneOptions, tune
@@ -212,7 +213,7 @@ def _candidate(job: Job, section: TrainingSection, folder: Path) -> Candidate:
     scales, model = _start(section, folder)
     floats: tuple[str, ...] = ()
     if section.from_tuned:
-        floats = tuple(json.loads(read_text(folder / TUNED_SEARCH, "a search"))["keep_float"])
+        floats = tuple(read_search(folder / TUNED_SEARCH).keep_float)
     options = QuantizeOptions(job.target, job.weights, job.head, keep_float=floats)
     return Candidate(load_model(model), read_scales(scales), options)
 

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quantlab.errors import InputError
+from quantlab.metrics.outputs import listed
 from quantlab.numerics.arrays import I64, AnyArray, Tensors
 
 UNDECIDED = -1
@@ -25,7 +26,7 @@ def find_class_scores(outputs: Tensors, output: str | None) -> AnyArray | None:
         found = [name for name, values in outputs.items() if _classes(values)]
         return _scores(outputs[found[0]]) if len(found) == 1 else None
     if output not in outputs:
-        raise InputError(f"The model has no output «{output}»; it has {_listed(outputs)}.")
+        raise InputError(f"The model has no output «{output}»; it has {listed(outputs)}.")
     if not _classes(outputs[output]):
         raise InputError(f"Output «{output}» is {list(outputs[output].shape)} and no class scores [samples, classes].")
     return _scores(outputs[output])
@@ -42,7 +43,7 @@ def class_scores(outputs: Tensors, output: str | None) -> AnyArray:
     scores = find_class_scores(outputs, output)
     if scores is None:
         raise InputError(
-            f"Which output holds the class scores [samples, classes] cannot be told from {_listed(outputs)}: name it, "
+            f"Which output holds the class scores [samples, classes] cannot be told from {listed(outputs)}: name it, "
             "as in TopK(1, output=…), or give metrics that fit the model."
         )
     return scores
@@ -92,7 +93,3 @@ def _classes(values: AnyArray) -> bool:
 
 def _scores(values: AnyArray) -> AnyArray:
     return values.reshape(len(values), max(values.shape[1:]))
-
-
-def _listed(outputs: Tensors) -> str:
-    return ", ".join(f"«{name}» {list(values.shape)}" for name, values in outputs.items())

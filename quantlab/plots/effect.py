@@ -11,7 +11,7 @@ from quantlab.comparison.comparison import CompareOptions, Comparison
 from quantlab.comparison.lineup import Lineup, lineup
 from quantlab.comparison.recording import record
 from quantlab.data.batch import Dataset
-from quantlab.data.stream import as_dataset, stream
+from quantlab.data.stream import Stream, as_dataset, stream
 from quantlab.engines.engine import Engine
 from quantlab.errors import UsageError
 from quantlab.graph.model import load_model
@@ -111,7 +111,7 @@ class Effect:
 def _known(data: Dataset | Iterable[Tensors], samples: int) -> Dataset:
     """Return a data set of known length; of a stream, which tells its length only after a whole pass, the beginning."""
     given = as_dataset(data)
-    if hasattr(type(data), "identity") and type(given).__name__ != "Stream":
+    if hasattr(type(data), "identity") and not isinstance(given, Stream):
         return given
     first: list[Row] = [dict(batch) for batch in islice(iter(data), _READ * samples)]
     known = stream(first, name="samples")

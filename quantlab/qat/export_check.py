@@ -45,8 +45,11 @@ def export_difference(model: Model) -> ExportDifference | None:
     """Return how far an exported model was from its module on the example; None for a model that `export` did not make."""
     for entry in model.proto.metadata_props:
         if entry.key == _KEY:
-            stored = json.loads(entry.value)
-            return ExportDifference(float(stored["largest_difference"]), float(stored["magnitude"]))
+            try:
+                stored = json.loads(entry.value)
+                return ExportDifference(float(stored["largest_difference"]), float(stored["magnitude"]))
+            except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+                raise InputError(f"The model's metadata «{_KEY}» are damaged: export it again.") from error
     return None
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from quantlab.comparison.paired import PairedValues
 from quantlab.comparison.sample_table import MetricKind
 from quantlab.errors import InputError, UsageError
+from quantlab.metrics.classes import UNDECIDED
 from quantlab.numerics.arrays import I64
 from quantlab.regression.losses import Loss, Score
 from quantlab.regression.pairing import Shared
@@ -59,18 +60,18 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AskedSlices:
-    """The slices of one slicing: their names, rows and losses."""
+    """The slices of one slicing: the loss over all samples, and the slices' names, rows and losses."""
 
     limit: SliceLimit
-    metric: str
+    whole: Loss
     names: tuple[str, ...]
     rows: tuple[I64, ...]
     losses: tuple[Loss, ...]
 
     @property
     def maximum(self) -> float:
-        """The loss allowed to each slice, in the losses' unit; 0 of no slices."""
-        return _allowed(self.losses[0], self.limit.maximum, 0.0) if self.losses else 0.0
+        """The loss allowed to each slice, in the losses' unit."""
+        return _allowed(self.whole, self.limit.maximum, 0.0)
 
     @property
     def exchangeable(self) -> bool:
@@ -92,6 +93,8 @@ def asked_losses(
     ------
     UsageError
         When the policy names a metric that the runs do not have in common, or one whose score is not known.
+    InputError
+        When a metric of one name means something else in either run.
     """
     kinds = _kinds(shared)
     wanted = dict(policy.metrics) or {name: DropLimit() for name in list(kinds)[:1]}
@@ -129,13 +132,19 @@ def asked_slices(shared: Shared, policy: Policy, loss: Loss | None) -> tuple[Ask
         members = _members(shared, limit)
         rows = {name: np.array(places, np.int64) for name, places in members.items() if len(places) >= limit.least}
         losses = tuple(loss.part(places) for places in rows.values())
-        found.append(AskedSlices(limit, loss.metric, tuple(rows), tuple(rows.values()), losses))
+        found.append(AskedSlices(limit, loss, tuple(rows), tuple(rows.values()), losses))
     return tuple(found)
 
 
 def _kinds(shared: Shared) -> dict[str, MetricKind]:
     """Return the metrics of both tables, in the candidate's order."""
-    return {name: kind for name, kind in shared.candidate.metrics.items() if name in shared.baseline.metrics}
+    one, two = shared.baseline.metrics, shared.candidate.metrics
+    other = next((name for name in two if name in one and one[name] != two[name]), None)
+    if other is not None:
+        raise InputError(
+            f"«{other}» is another metric in the baseline ({one[other]}) than in the candidate ({two[other]})."
+        )
+    return {name: kind for name, kind in two.items() if name in one}
 
 
 def _known(kinds: Mapping[str, MetricKind], name: str) -> MetricKind:
@@ -147,10 +156,10 @@ def _known(kinds: Mapping[str, MetricKind], name: str) -> MetricKind:
 
 def _loss(pairs: PairedValues, kind: MetricKind, scores: Mapping[str, Score]) -> Loss:
     if kind.mean:
-        return Loss(kind.name, pairs, kind.higher_is_better)
+        return Loss(kind.name, pairs, kind.higher_is_better, share=kind.in_points)
     if kind.name not in scores:
         raise UsageError(f"«{kind.name}» is no mean over samples, and nobody told how it is scored: give its `score`.")
-    return Loss(kind.name, pairs, kind.higher_is_better, scores[kind.name])
+    return Loss(kind.name, pairs, kind.higher_is_better, scores[kind.name], kind.in_points)
 
 
 def _agreement(shared: Shared) -> list[Loss]:
@@ -161,7 +170,7 @@ def _agreement(shared: Shared) -> list[Loss]:
     ]
     if len(columns) < 2:
         return []
-    one, two = ((fp32 == int8).astype(np.float64) for fp32, int8 in columns)
+    one, two = (((fp32 == int8) & (fp32 != UNDECIDED)).astype(np.float64) for fp32, int8 in columns)
     return [Loss(AGREEMENT, PairedValues(one, two))]
 
 
@@ -186,4 +195,4 @@ def _members(shared: Shared, limit: SliceLimit) -> dict[str, list[int]]:
 def _allowed(loss: Loss, given: float | None, points: float) -> float:
     if given is not None:
         return given
-    return points if loss.binary else _SHARE * abs(loss.scores[0])
+    return points if loss.unit else _SHARE * abs(loss.scores[0])

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import csr_array
 
-from quantlab.numerics.arrays import F64
 from quantlab.regression.asked import Asked, AskedSlices
 from quantlab.regression.losses import Loss
 from quantlab.regression.multiple import exchanged, holm
@@ -82,16 +82,15 @@ def _exchanged(wholes: Sequence[Loss], slices: Sequence[AskedSlices]) -> dict[in
 
 
 def _joint(wholes: Sequence[Loss], slices: Sequence[AskedSlices], samples: int) -> dict[int, float]:
-    columns: list[F64] = [loss.differences for loss in wholes]
     parts = [(loss, rows) for part in slices for loss, rows in zip(part.losses, part.rows, strict=True)]
-    for loss, rows in parts:
-        column = np.zeros(samples)
-        column[rows] = loss.differences
-        columns.append(column)
+    columns = [(loss, np.arange(samples)) for loss in wholes] + parts
     if not columns:
         return {}
     share = _WHOLES if wholes and parts else 1.0
     weights = [share / len(wholes)] * len(wholes) + [(share if not wholes else 1 - _WHOLES) / len(parts)] * len(parts)
-    losses = [*wholes, *(loss for loss, _ in parts)]
-    found = exchanged(np.stack(columns, axis=1), np.array(weights))
-    return {id(loss): float(p) for loss, p in zip(losses, found, strict=True)}
+    values = np.concatenate([loss.differences for loss, _ in columns])
+    places = np.repeat(np.arange(len(columns)), [rows.size for _, rows in columns])
+    members = np.concatenate([rows for _, rows in columns])
+    table = csr_array((values, (members, places)), shape=(samples, len(columns)))
+    found = exchanged(table, np.array(weights))
+    return {id(loss): float(p) for (loss, _), p in zip(columns, found, strict=True)}

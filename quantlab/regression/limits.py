@@ -74,8 +74,9 @@ def _agreement(run: Run, limit: Limit, policy: Policy, groups: int) -> Check:
     if state == "inconclusive":
         gap = limit.value - found.score
         needed = samples_to_exclude_a_loss(
-            found.score * (1 - found.score), -gap, 0.0, alpha=policy.alpha, power=policy.power
+            found.score * (1 - found.score), -gap, 0.0, alpha=policy.alpha / max(groups, 1), power=policy.power
         )
+        needed = None if needed is None else max(needed, found.samples + 1)
         sentence += f", and so few samples may miss that by chance ({chance(p_value)})" + (
             f"; about {rounded(needed)} would decide" if needed else ""
         )
@@ -111,7 +112,7 @@ def _output(shared: Shared, limit: Limit) -> Iterator[Check]:
 
 def _coverage(baseline: Run, candidate: Run, policy: Policy) -> Iterator[Check]:
     for name, limit, what in (
-        ("INT8 coverage", policy.coverage, "quantizable tensors"),
+        ("INT8 coverage", policy.coverage, "operators"),
         ("INT8 coverage by MACs", policy.coverage_macs, "multiply-accumulates"),
     ):
         if limit is None:
@@ -144,9 +145,9 @@ def _latency(baseline: Run, candidate: Run, limit: Limit, alpha: float) -> Check
     )
     control = two.fp32_ms / one.fp32_ms
     if (
-        model_of(baseline) == model_of(candidate)
+        limit.value > 1
+        and model_of(baseline) == model_of(candidate)
         and not 1 / limit.value**0.5 <= control <= limit.value**0.5
-        and limit.value > 1
     ):
         state: State = "inconclusive"
         sentence = f"{times}; but the same FP32 network took {control:.2f} times as long, so the machine was not the same: measure both side by side."
@@ -181,11 +182,12 @@ def _incomparable(baseline: Run, candidate: Run, one: Latency | None, two: Laten
     if one.batch != two.batch:
         return f"the baseline was timed on batches of {one.batch} and the candidate of {two.batch}"
     places = [
-        (_VERSION.sub("", latency.backends.int8), run.versions.get("gpu", ""), run.versions.get("cpu", ""))
+        (latency.backends.int8, run.versions.get("gpu", ""), run.versions.get("cpu", ""))
         for latency, run in ((one, baseline), (two, candidate))
     ]
-    if places[0] != places[1]:
-        return f"the baseline ran on «{one.backends.int8}» and the candidate on «{two.backends.int8}»"
+    if [_VERSION.sub("", places[0][0]), *places[0][1:]] != [_VERSION.sub("", places[1][0]), *places[1][1:]]:
+        ran = (", ".join(filter(None, place)) for place in places)
+        return "the baseline ran on «{}» and the candidate on «{}»".format(*ran)
     return ""
 
 

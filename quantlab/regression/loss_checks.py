@@ -29,7 +29,7 @@ def loss_check(asked: Asked, p_value: float, policy: Policy) -> Check:
     state: State = "inconclusive"
     if p_value <= policy.alpha:
         state = asked.limit.level
-    elif interval.high <= asked.excluded:
+    elif interval.high <= asked.excluded and _varies(asked.loss):
         state = "warn" if asked.maximum > 0 and asked.loss.p_value(0.0) <= policy.alpha else "pass"
     needed = needed_samples(asked, policy) if state == "inconclusive" else None
     if p_value <= policy.alpha:
@@ -99,12 +99,12 @@ def slices_check(
         for place, (p, q) in enumerate(zip(p_values, scores, strict=True))
     ]
     found.sort(key=lambda part: (part.p_value, -part.drop))
-    worst, unit = found[0], asked.losses[0].unit
+    worst, unit = found[0], asked.whole.unit
     states = {part.state for part in found}
     state: State = next((s for s in (limit.level, "inconclusive") if s in states), "pass")
     broken = [part for part in found if part.state == limit.level]
     check = Check(
-        f"{asked.metric} by {limit.by}",
+        f"{asked.whole.metric} by {limit.by}",
         state,
         worst.drop,
         asked.maximum,
@@ -129,7 +129,7 @@ def _slice(asked: AskedSlices, place: int, p_values: tuple[float, float], policy
     state: State = "pass"
     if not identical and p_values[0] <= policy.alpha:
         state = asked.limit.level
-    elif asked.excluded is not None and interval.high > asked.excluded:
+    elif asked.excluded is not None and (interval.high > asked.excluded or not _varies(loss)):
         state = "inconclusive"
     return Slice(
         asked.limit.by, asked.names[place], loss.samples, loss.metric, one, two, loss.drop, interval, loss.unit,
@@ -141,7 +141,12 @@ def _no_slices(asked: AskedSlices, *, identical: bool) -> Check:
     limit = asked.limit
     sentence = f"No slice «{limit.by}» has {limit.least} samples or more, so none is judged."
     state: State = "pass" if identical else "inconclusive"
-    return Check(f"{asked.metric} by {limit.by}", state, None, None, None, None, sentence, None, "", limit.level)
+    return Check(f"{asked.whole.metric} by {limit.by}", state, None, None, None, None, sentence, None, "", limit.level)
+
+
+def _varies(loss: Loss) -> bool:
+    """Tell whether an interval excludes anything: one of a single value has no width, which is no certainty."""
+    return loss.binary or loss.samples > 1
 
 
 def _broken(asked: Asked, interval: Interval, p_value: float) -> str:
@@ -176,13 +181,13 @@ def _moved(asked: Asked, interval: Interval) -> str:
 
 def _score(loss: Loss, side: int) -> str:
     value = loss.scores[side]
-    return f"{100 * value:.2f} %" if loss.binary else f"{value:.4g}"
+    return f"{100 * value:.2f} %" if loss.unit else f"{value:.4g}"
 
 
 def _slices_sentence(
     asked: AskedSlices, found: list[Slice], broken: list[Slice], *, state: State, identical: bool
 ) -> str:
-    count, unit = len(found), asked.losses[0].unit
+    count, unit = len(found), asked.whole.unit
     if identical:
         return f"None of {count} slices «{asked.limit.by}» changes: both networks answer alike, bit for bit."
     if broken:
@@ -190,12 +195,12 @@ def _slices_sentence(
             f"«{part.name}» {amount(part.drop, unit)} of {part.samples:,} samples" for part in broken[:3]
         )
         more = f" and {len(broken) - 3} more" if len(broken) > 3 else ""
-        return f"{len(broken)} of {count} slices «{asked.limit.by}» lose {asked.metric}: {listed}{more} ({chance(broken[0].p_value)})."
+        return f"{len(broken)} of {count} slices «{asked.limit.by}» lose {asked.whole.metric}: {listed}{more} ({chance(broken[0].p_value)})."
     most = max(part.interval.high for part in found)
     if state == "inconclusive":
         open_ = sum(part.state == "inconclusive" for part in found)
         return f"{open_} of {count} slices «{asked.limit.by}» have too few samples to exclude a loss of {amount(asked.excluded or 0, unit)}."
     return (
-        f"None of {count} slices «{asked.limit.by}» loses more {asked.metric} than chance explains; they exclude losses above "
+        f"None of {count} slices «{asked.limit.by}» loses more {asked.whole.metric} than chance explains; they exclude losses above "
         f"{amount(max(most, 0.0), unit)}."
     )

@@ -1,7 +1,7 @@
 """What one score of the candidate loses beside another score on the same samples, and what the samples say of it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 from typing import Literal
 
@@ -31,12 +31,18 @@ class Loss:
         False for errors and losses.
     score
         Makes one number of the values; None is their mean.
+    share
+        Whether the score is a share, 0 … 1, though its values need not be; of right and wrong samples it is one anyway.
+    graded
+        Whether these are part of values that are not all right or wrong: then none of a part's are, whatever it holds.
     """
 
     metric: str
     pairs: PairedValues
     higher_is_better: bool = True
     score: Score | None = None
+    share: bool = False
+    graded: bool = False
 
     def __post_init__(self) -> None:
         if self.score is None and self.pairs.fp32.ndim != 1:
@@ -52,17 +58,17 @@ class Loss:
     @property
     def binary(self) -> bool:
         """Whether every sample is right or wrong, and the score the share of the right ones."""
-        return self.score is None and self.pairs.binary
+        return self.score is None and not self.graded and self.pairs.binary
 
     @property
     def factor(self) -> float:
         """Values to the unit of `drop`: 100 for points."""
-        return 100.0 if self.binary else 1.0
+        return 100.0 if self.unit else 1.0
 
     @property
     def unit(self) -> Literal["points", ""]:
         """points, or empty for the metric's own unit."""
-        return "points" if self.binary else ""
+        return "points" if self.share or self.binary else ""
 
     @property
     def scores(self) -> tuple[float, float]:
@@ -104,7 +110,7 @@ class Loss:
     def part(self, rows: AnyArray) -> "Loss":
         """Return the loss over some of the samples."""
         pairs = PairedValues(self.pairs.fp32[rows], self.pairs.int8[rows])
-        return Loss(self.metric, pairs, self.higher_is_better, self.score)
+        return replace(self, pairs=pairs, graded=not self.binary)
 
     def p_value(self, margin: float) -> float:
         """Return the one-sided p-value that no more than the margin, in `unit`, is lost.
@@ -120,7 +126,7 @@ class Loss:
                 else tango_above(counts, margin / 100)
             )
         if self.score is None:
-            return _student(self.differences - margin)
+            return _student(self.factor * self.differences - margin)
         draws = self._draws()
         return float((1 + np.sum(draws <= margin)) / (1 + draws.size))
 
@@ -128,14 +134,13 @@ class Loss:
         """Return the interval of `drop`, in `unit`: Tango's, or the paired bootstrap's."""
         if self.binary:
             return tango(self.counts, level).scaled(100)
-        one, two = self._ends()
-        return bootstrap(one, two, self.score or _mean, level)
+        return bootstrap(*self._ends(), self.score or _mean, level).scaled(self.factor)
 
     def quick_interval(self, level: float) -> Interval:
         """Return the same for a mean by Student's distribution: for many slices."""
         if self.binary or self.score is not None:
             return self.interval(level)
-        gap = self.differences
+        gap = self.factor * self.differences
         if gap.size < 2:
             return self.interval(level)
         reach = float(stdtrit(gap.size - 1, (1 + level) / 2)) * float(gap.std(ddof=1)) / sqrt(gap.size)
@@ -155,7 +160,7 @@ class Loss:
         return (self.pairs.fp32, self.pairs.int8) if self.higher_is_better else (self.pairs.int8, self.pairs.fp32)
 
     def _draws(self) -> F64:
-        return bootstrap_gaps(*self._ends(), self.score or _mean)
+        return self.factor * bootstrap_gaps(*self._ends(), self.score or _mean)
 
 
 def _student(gap: F64) -> float:

@@ -20,8 +20,8 @@ class DropLimit:
     Attributes
     ----------
     maximum
-        The loss that is allowed, at least 0: percentage points for a metric of right and wrong samples, the metric's own
-        unit otherwise. More than that, beyond chance, breaks the limit. 0: no significant loss. None: 0 points, or 1 % of the
+        The loss that is allowed, at least 0: percentage points for a metric of right and wrong samples and for shares (mAP,
+        F1 …), the metric's own unit otherwise. More than that, beyond chance, breaks the limit. 0: no significant loss. None: 0 points, or 1 % of the
         baseline's score in another unit, whose smallest change is significant.
     resolution
         How far beyond `maximum` a loss must be excluded before the check passes; samples that cannot do that leave it
@@ -121,7 +121,7 @@ class Policy:
     agreement
         Least share, 0 … 1, of samples for which the candidate chooses FP32's class.
     coverage
-        Least share, 0 … 1, of the quantizable tensors that run INT8.
+        Least share, 0 … 1, of the operators that run INT8.
     coverage_macs
         Least share, 0 … 1, of the multiply-accumulates that run INT8.
     latency

@@ -5,6 +5,7 @@ from typing import Literal
 
 import numpy as np
 
+from quantlab.comparison.agreement import printable
 from quantlab.errors import UsageError
 from quantlab.regression.asked import asked_losses, asked_slices
 from quantlab.regression.check import Check, verdict_of
@@ -28,7 +29,8 @@ def regress(
     """Return whether the candidate may take the baseline's place, and what hurts if not.
 
     All that is asked of the samples fails together, by chance, for `policy.alpha` of the networks that are no worse. What is
-    measured once (scales, coverage, size) is beside its limit or within it.
+    measured once (scales, coverage, size) is beside its limit or within it. A candidate whose score is not final passes with
+    a warning at best, unless it gives the baseline's own outputs.
 
     Parameters
     ----------
@@ -47,7 +49,7 @@ def regress(
     """
     asked = policy or Policy()
     shared = pair(baseline, candidate)
-    identical = shared.identical
+    identical = shared.identical and _other_outputs_too(baseline, candidate, shared)
     checks, slices, groups = _of_samples(shared, asked, scores or {}, identical=identical)
     checks += tuple(limit_checks(baseline, candidate, shared, asked, groups))
     of_scales, drifts = scale_drifts(baseline, candidate, asked)
@@ -56,6 +58,8 @@ def regress(
         raise UsageError(
             "There is nothing to judge: the runs have no metric and no classes, and the policy asks for nothing else."
         )
+    if candidate.comparison.doubt and not identical:
+        checks += (_not_final(candidate),)
     ordered = tuple(sorted(checks, key=lambda check: _ORDER.index(check.state)))
     return Regression(
         verdict=verdict_of(ordered),
@@ -71,6 +75,18 @@ def regress(
         drifts=drifts,
         flips=_flips(shared),
     )
+
+
+def _other_outputs_too(baseline: Run, candidate: Run, shared: Shared) -> bool:
+    """Tell whether outputs beyond the first, of which the samples tell nothing, have the same errors over the same samples."""
+    one, two = baseline.comparison.outputs, candidate.comparison.outputs
+    return max(len(one), len(two)) < 2 or (one == two and not any(shared.left_out))
+
+
+def _not_final(candidate: Run) -> Check:
+    """Return a warning: samples that chose the scales, or are no data, flatter the candidate."""
+    sentence = f"The candidate's score is not final: {candidate.comparison.doubt}."
+    return Check("final score", "warn", None, None, None, None, sentence, level="warn")
 
 
 def _of_samples(
@@ -113,7 +129,7 @@ def _flips(shared: Shared) -> tuple[RegressionFlip, ...]:
     found = []
     for i in np.flatnonzero(one != two):
         label = None if labels is None else int(labels[i])
-        name = names[i].encode("utf-8", "backslashreplace").decode() if names else ""
+        name = printable(names[i]) if names else ""
         effect = _effect(label, int(one[i]), int(two[i]))
         found.append(RegressionFlip(int(shared.theirs[i]), keys[i], name, label, int(one[i]), int(two[i]), effect))
     return tuple(sorted(found, key=lambda flip: flip.index))

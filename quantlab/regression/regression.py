@@ -234,10 +234,13 @@ class Regression:
             lines.append(
                 f"Judged on {self.samples:,} samples; left out: {one:,} of the baseline alone, {two:,} of the candidate alone."
             )
-        told = [
-            check.sentence for check in self.checks if check.state != "pass" and check.sentence not in self.sentence
-        ]
-        return (*lines, *told)
+        return (*lines, *(check.sentence for check in self.further))
+
+    @property
+    def further(self) -> tuple[Check, ...]:
+        """The checks that did not pass and that the verdict's sentence does not tell."""
+        told = self.sentence
+        return tuple(check for check in self.checks if check.state != "pass" and check.sentence not in told)
 
     def frame(self) -> "pd.DataFrame":
         """Return one line a check; `value`, `limit`, `low`, `high`, `baseline` and `candidate` are in `unit`."""

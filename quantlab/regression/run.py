@@ -16,26 +16,26 @@ class Coverage:
 
     Attributes
     ----------
-    int8_tensors, tensors
-        Quantizable activations that are quantized, and all of them.
+    int8_operators, operators
+        Operators whose result comes from integers, and all that compute numbers.
     int8_macs, macs
         Multiply-accumulates of a sample in INT8 operators, and all; None where nobody counted.
     """
 
-    int8_tensors: int
-    tensors: int
+    int8_operators: int
+    operators: int
     int8_macs: int | None = None
     macs: int | None = None
 
     def __post_init__(self) -> None:
-        pairs = [(self.int8_tensors, self.tensors), (self.int8_macs or 0, self.macs or 0)]
+        pairs = [(self.int8_operators, self.operators), (self.int8_macs or 0, self.macs or 0)]
         if any(not 0 <= part <= whole for part, whole in pairs) or (self.int8_macs is None) != (self.macs is None):
             raise InputError(f"What runs INT8 is a part of all, not {self}.")
 
     @property
     def share(self) -> float:
-        """Share of the tensors, 0 … 1; 1 of none."""
-        return self.int8_tensors / self.tensors if self.tensors else 1.0
+        """Share of the operators, 0 … 1; 1 of none."""
+        return self.int8_operators / self.operators if self.operators else 1.0
 
     @property
     def macs_share(self) -> float | None:

@@ -1,5 +1,7 @@
 """Numbers of a verdict as people say them."""
 
+from math import floor, log10
+
 from quantlab.comparison.statistics import Interval
 
 
@@ -9,9 +11,9 @@ def amount(value: float, unit: str) -> str:
 
 
 def spread(interval: Interval, unit: str) -> str:
-    """Return an interval: «−0.20 … 0.41»."""
+    """Return an interval with its level: «90 % interval −0.20 … 0.41»."""
     low, high = (f"{end:.2f}" if unit == "points" else f"{end:.3g}" for end in (interval.low, interval.high))
-    return f"{low} … {high}".replace("-", "−")
+    return f"{interval.level * 100:g} % interval {low} … {high}".replace("-", "−")
 
 
 def chance(p_value: float) -> str:
@@ -20,5 +22,6 @@ def chance(p_value: float) -> str:
 
 
 def rounded(count: int) -> str:
-    """Return a number of samples to two digits: an expectation is no measurement."""
-    return f"{int(float(f'{count:.2g}')):,}"
+    """Return a number of samples to two digits, rounded up: an expectation is no measurement, and fewer would not do."""
+    step = 10 ** max(floor(log10(count)) - 1, 0) if count > 0 else 1
+    return f"{-(-count // step) * step:,}"

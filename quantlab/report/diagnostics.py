@@ -53,11 +53,6 @@ class Diagnostics:
     setters: tuple[tuple[str, int, float], ...] = ()
     drifts: tuple[tuple[str, float, float], ...] = ()
 
-    @property
-    def diagnosed(self) -> bool:
-        """Whether `quantlab diagnose` was run."""
-        return bool(self.findings)
-
 
 MOST = 12
 """Samples and tensors listed of each finding."""

@@ -9,6 +9,7 @@ from quantlab.comparison.sample_table import SampleTable
 from quantlab.regression.check import Check, State
 from quantlab.regression.regression import Regression, RegressionFlip, ScaleDrift, Slice
 from quantlab.regression.run import Run
+from quantlab.regression.words import rounded
 from quantlab.report import formats
 from quantlab.report.regression_document import embedded
 
@@ -80,6 +81,11 @@ class RegressionData:
     worse_count: int
     facts: tuple[Fact, ...]
 
+    @property
+    def needed(self) -> str:
+        """How many samples would decide, unless the verdict's sentence says so already; empty where none would."""
+        return needed(self.found)
+
     @classmethod
     def of(cls, found: Regression, baseline: Run, candidate: Run) -> RegressionData:
         """Return what is told of a regression of these runs."""
@@ -100,6 +106,12 @@ class RegressionData:
         )
 
 
+def needed(found: Regression) -> str:
+    """Return how many samples would decide what is inconclusive; empty where the verdict's sentence says so, or none would."""
+    count = rounded(found.needed_samples) if found.needed_samples else ""
+    return "" if f"about {count} would decide" in found.sentence else count
+
+
 def value_of(check: Check) -> str:
     """Return what a check measured, with its unit."""
     return with_unit(check.value, check.unit)
@@ -115,6 +127,8 @@ def with_unit(value: float | None, unit: str) -> str:
         return f"×{formats.number(value)}"
     if unit == "points":
         return f"{formats.points(value)} points"
+    if unit == "dB":
+        return f"{formats.number(round(value, 1))} dB"
     return f"{formats.number(value)} {unit}".rstrip()
 
 
@@ -162,11 +176,15 @@ def _tiles(found: Regression, baseline: Run, candidate: Run) -> Iterator[Tile]:
             _was(before.fp32 if before else None, metric.unit),
         )
     effects = [flip.effect for flip in found.flips]
+    other = effects.count("other")
     yield Tile(
         "Answers that changed",
         formats.count(len(effects)),
-        f"{effects.count('worse'):,} worse, {effects.count('better'):,} better",
+        f"{effects.count('worse'):,} worse, {effects.count('better'):,} better{f', {other:,} neither' if other else ''}",
     )
+    if two.outputs and two.outputs[0].sqnr_db is not None:
+        was = f"{formats.decibel(one.outputs[0].sqnr_db)} dB before" if one.outputs else ""
+        yield Tile("Output SQNR, INT8 against FP32", f"{formats.decibel(two.outputs[0].sqnr_db)} dB", was)
     if two.latency is not None:
         was = formats.milliseconds(one.latency.int8_ms) if one.latency else ""
         yield Tile("INT8 latency of a batch", formats.milliseconds(two.latency.int8_ms), was and f"{was} before")

@@ -1,19 +1,16 @@
 """A regression as Markdown for a pull request: the verdict, the checks, what changed, and what hurts most."""
 
 import os
-import re
 from collections.abc import Iterator
 
 from quantlab.regression.check import State
 from quantlab.regression.regression import Regression
-from quantlab.report import formats
-from quantlab.report.regression_data import WORDS, chance, interval_of, value_of, with_unit
+from quantlab.report import formats, markdown_text
+from quantlab.report.regression_data import WORDS, chance, interval_of, needed, value_of, with_unit
 from quantlab.storage.text import write_text
 
 _MOST = 10
 _SIGNS: dict[State, str] = {"pass": "✅", "warn": "⚠️", "fail": "❌", "inconclusive": "❔"}
-_SPECIAL = re.compile(r"([\\`*_\[\]~|$])")
-_LINKED = re.compile(r"(@|#|://|www\.|GH-)", re.IGNORECASE)
 _LONGEST = 400
 
 
@@ -40,16 +37,8 @@ def regression_markdown(found: Regression) -> str:
 
 
 def plain(text: str) -> str:
-    """Return a text that Markdown shows as it is, on one line, wherever in a line it stands."""
-    cut = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
-    line = " ".join(formats.visible(cut).split())
-    html = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    # A comment breaks what GitHub would make a mention or a link of, and shows as nothing.
-    return _LINKED.sub(_broken, _SPECIAL.sub(r"\\\1", html))
-
-
-def _broken(found: re.Match[str]) -> str:
-    return f"{found[0][:-1]}<!-- -->{found[0][-1]}" if len(found[0]) > 1 else f"{found[0]}<!-- -->"
+    """Return a text that Markdown shows as it is, on one line, cut to 400 characters."""
+    return markdown_text.plain(text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…")
 
 
 def _lines(found: Regression) -> Iterator[str]:
@@ -58,9 +47,9 @@ def _lines(found: Regression) -> Iterator[str]:
     yield f"**{plain(found.sentence)}**"
     yield ""
     yield f"{plain(found.candidate.name)} against {plain(found.baseline.name)}, {found.samples:,} samples of both."
-    needed = found.needed_samples
-    if needed is not None:
-        yield f"About {needed:,} samples would decide."
+    count = needed(found)
+    if count:
+        yield f"About {count} samples would decide."
     yield ""
     yield from _table(
         ("Check", "", "Measured", "Interval", "Limit", "p"),
@@ -76,7 +65,7 @@ def _lines(found: Regression) -> Iterator[str]:
             for c in found.checks
         ],
     )
-    rest = [check for check in found.checks if check.state != "pass" and check.sentence not in found.sentence]
+    rest = found.further
     yield from (f"- {_SIGNS[check.state]} {plain(check.sentence)}" for check in rest[:_MOST])
     yield from _more(len(rest))
     yield ""

@@ -70,7 +70,9 @@ def _headline(score: Score) -> str:
     where = f"on {formats.count(score.samples)} samples of «{score.data}», {_ran(score)}"
     main = score.main
     if main is not None and main.unit == "points":
-        return f"INT8 keeps {formats.share(main.int8)} {main.name} of FP32's {formats.share(main.fp32)}: {_lost(main)} {where}."
+        return (
+            f"INT8 has {formats.share(main.int8)} {main.name}, FP32 {formats.share(main.fp32)}: {_lost(main)} {where}."
+        )
     if main is not None:
         values = f"{formats.number(main.int8)} where FP32 has {formats.number(main.fp32)}"
         interval = (
@@ -108,13 +110,22 @@ def _ran(score: Score) -> str:
 
 
 def _unjudged(score: Score, max_drop: float | None, *, random: bool) -> str:
-    doubts = _doubts(score, random=random)
+    doubts, main = _doubts(score, random=random), score.main
     also = f" Also, {', and '.join(doubts)}." if doubts else ""
     if max_drop is None:
-        return f"No limit (max_drop) was given, so nothing is judged.{also}"
+        limits = "" if doubts or main is None or main.unit != "points" else _limits(main)
+        return f"No limit (max_drop) was given, so nothing is judged{limits}.{also}"
     return (
         f"The limit of {formats.number(max_drop)} points fits no metric that was measured, so nothing is judged.{also}"
     )
+
+
+def _limits(main: MetricScore) -> str:
+    """Return which limits this score would keep and which it would break, as a clause."""
+    if main.interval.high <= 0:
+        return ": any limit would pass"
+    holds = f": a limit of {formats.points(math.ceil(main.interval.high * 100) / 100)} points or more would pass"
+    return f"{holds}, one below {formats.points(main.drop)} would fail" if main.drop > 0 else holds
 
 
 def _doubts(score: Score, *, random: bool) -> list[str]:

@@ -27,6 +27,7 @@ import numpy as np
 from quantlab.calibration.histogram_set import HistogramSet
 from quantlab.calibration.provenance import Provenance
 from quantlab.errors import InputError
+from quantlab.hdf5_heaps import check_heaps
 from quantlab.numerics import histogram, tensorrt_histogram
 from quantlab.numerics.arrays import AnyArray
 from quantlab.numerics.histogram import Histogram
@@ -108,6 +109,8 @@ def read_histograms(path: StrPath) -> HistogramSet:
     check_file(source, _WHAT)
     with located(f"'{source}'"):
         with reading(_WHAT):
+            with source.open("rb") as content:
+                check_heaps(content)
             file = h5py.File(source, "r")
         with file:
             return read(file)

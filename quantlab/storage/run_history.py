@@ -109,10 +109,12 @@ def _opened(path: Path, *, writable: bool) -> Iterator[sqlite3.Connection]:
             connection.execute("COMMIT")
     except sqlite3.OperationalError as error:
         raise MachineError(_refusal(path, error)) from error
-    except (sqlite3.DatabaseError, UnicodeDecodeError, OverflowError, MemoryError) as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError, OverflowError) as error:
         raise InputError(
             f"'{path}' is no history, or it is damaged ({error}): move it away, and add runs anew."
         ) from error
+    except MemoryError:  # what SQLite says, without asking for any, where a table's definition is cut short
+        raise InputError(f"'{path}' is no history, or it is damaged: move it away, and add runs anew.") from None
 
 
 def _refusal(path: Path, error: sqlite3.OperationalError) -> str:

@@ -17,6 +17,7 @@ import h5py
 import numpy as np
 
 from quantlab.errors import InputError
+from quantlab.hdf5_heaps import check_heaps
 from quantlab.numerics.arrays import AnyArray
 from quantlab.storage.hdf5_columns import (
     read_array,
@@ -93,6 +94,8 @@ def read_sample_columns(path: StrPath) -> tuple[dict[str, Any], dict[str, AnyArr
     check_file(source, _WHAT)
     with located(f"'{source}'"):
         with reading(_WHAT):
+            with source.open("rb") as content:
+                check_heaps(content)
             file = h5py.File(source, "r")
         with file, reading(_WHAT):
             return _read(file)
@@ -107,6 +110,8 @@ def file_sha256(path: Path) -> str:
         When the file cannot be read.
     """
     try:
+        if path.exists() and not path.is_file():  # a pipe or a device may never end
+            raise InputError(f"'{path}' is not a regular file.")
         with path.open("rb") as file:
             state = hashlib.sha256()
             while block := file.read(1 << 20):

@@ -9,6 +9,7 @@ from quantlab.builder import QuantizedModel, QuantizeOptions, quantize
 from quantlab.calibration.scale_table import ScaleTable
 from quantlab.engines.onnx_runtime import OrtEngine, OrtOptions
 from quantlab.engines.opening import plain_network
+from quantlab.errors import InputError
 from quantlab.graph.model import Model, load_model
 from quantlab.graph.simulate import simulate
 from quantlab.numerics.markup import card
@@ -92,7 +93,10 @@ def _origin(model: Model) -> str:
     """Return the digest of the user's model, whatever was prepared since."""
     for entry in model.proto.metadata_props:
         if entry.key == PREPARED:
-            return str(json.loads(entry.value)["of"])
+            try:
+                return str(json.loads(entry.value)["of"])
+            except (ValueError, TypeError, KeyError, IndexError, RecursionError) as error:
+                raise InputError(f"The model's metadata «{PREPARED}» are damaged: prepare the model again.") from error
     return model.digest
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from quantlab.atomic import atomic_path
 from quantlab.builder import QuantizeOptions
@@ -16,6 +16,7 @@ from quantlab.calibration.weight_methods import SquaredErrorWeights
 from quantlab.errors import InputError, StaleError
 from quantlab.graph.model import load_model, write_model
 from quantlab.storage.scale_table_json import read_scale_table, write_scale_table
+from quantlab.storage.text import read_text
 from quantlab.tuning.candidate import Candidate
 from quantlab.tuning.trial import Trial
 
@@ -162,7 +163,7 @@ class Journal:
 
     def _read(self, path: Path) -> None:
         try:
-            document = json.loads(path.read_text(encoding="utf-8"))
+            document = json.loads(read_text(path, "a search's journal"))
             if document["schema"] != _SCHEMA or document["version"] != _VERSION:
                 raise StaleError(f"'{path}' is of another version of quantlab: search anew with --force, or elsewhere.")
             begun = document["trials"] or document["rows"]
@@ -177,5 +178,14 @@ class Journal:
             self._trials = {trial.key: trial for trial in trials if not other or trial.rung not in _TARGETED}
             self._kept = {(e["key"][0], e["key"][1]): e for e in document["kept"]}
             self._rows = document["rows"]
-        except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            IndexError,
+            TypeError,
+            AttributeError,
+            RecursionError,
+            InputError,
+        ) as error:
             raise InputError(f"The journal '{path}' cannot be read ({error}): search anew with --force.") from error

@@ -1,7 +1,8 @@
-"""Whether a job survives: `python -m tests.benchmarks.faults --kills 200 --full 50` writes reports/figures/faults.json.
+"""Whether a job survives: `python -m tests.benchmarks.faults --kills 200 --full 50 --lost 20` writes reports/figures/faults.json.
 
 A small job on the shipped network is killed with SIGKILL at random moments, or run on a disk that is full at a random
-point (a tmpfs, which needs root on Linux), and started again until it ends. After each fault every file that the manifest
+point (a tmpfs, which needs root on Linux), and started again until it ends; or it shares its samples out to two workers, and
+one of these is killed. After each fault every file that the manifest
 calls finished has to be whole; in the end all bytes have to be those of an undisturbed run (but for measured times).
 Trials are kept in FOLDER/trials.jsonl: a benchmark that is stopped goes on where it was.
 """
@@ -10,23 +11,28 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
+import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from tests.benchmarks.fault_place import Ended, differences, faults_of, furnish, start
+from tests.benchmarks.fault_place import Ended, differences, faults_of, furnish, kill_in_step, start, workers_of
 from tests.benchmarks.figures import write_figures
 
-_DISTURBED = 3
+_DISTURBED = 6
 """Faults at most in one trial."""
 _MIB = 1 << 20
+_STEPS = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +42,7 @@ class Trial:
     Attributes
     ----------
     kind
-        kill or full.
+        kill, full or lost (a worker).
     stages
         In which step each fault struck.
     wrong
@@ -53,15 +59,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--full", type=int, default=50, help="times that the disk is full")
+    parser.add_argument("--lost", type=int, default=20, help="workers that are killed")
     parser.add_argument("--folder", type=Path, help="keeps the trials; by default a temporary one")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
         place = _Place(folder)
-        for kind, wanted in (("kill", options.kills), ("full", options.full)):
+        kinds = {
+            "kill": (options.kills, place.killed),
+            "full": (options.full, place.filled),
+            "lost": (options.lost, place.lost),
+        }
+        for kind, (wanted, disturb) in kinds.items():
             while _faults(place.trials(), kind) < wanted:
-                place.keep(place.killed() if kind == "kill" else place.filled())
-        _write(place.trials(), f"python -m tests.benchmarks.faults --kills {options.kills} --full {options.full}")
+                place.keep(disturb())
+        counts = " ".join(f"--{name} {getattr(options, name)}" for name in ("kills", "full", "lost"))
+        _write(place.trials(), f"python -m tests.benchmarks.faults {counts}")
 
 
 class _Place:
@@ -75,16 +88,20 @@ class _Place:
         ended = start(self.job, self.whole)
         if ended.code:
             sys.exit(f"The undisturbed run ended with {ended.code}: {ended.said}")
-        self.seconds = ended.seconds
+        told = [float(seconds) for seconds in re.findall(r", ([\d.]+) s$", ended.said, re.MULTILINE)]
+        self.seconds = [seconds + 0.05 for seconds in told]
+        self.start = ended.seconds - sum(told[1:])
         self.bytes = sum(path.stat().st_size for path in self.whole.rglob("*") if path.is_file())
 
     def killed(self) -> Trial:
-        """Kill a run up to three times, then let it end."""
+        """Kill a run up to six times, then let it end."""
         output = self.folder / "killed"
         shutil.rmtree(output, ignore_errors=True)
         trial = Trial("kill")
         for _ in range(_DISTURBED):
-            ended = start(self.job, output, kill_after=self.draw.uniform(0.2, 1.0) * self.seconds)
+            step = self.draw.randrange(_STEPS)
+            seconds = self.draw.uniform(0, self.start if step == 0 else self.seconds[step])
+            ended = start(self.job, output, harm=kill_in_step(step, seconds))
             if ended.code >= 0:
                 return self._judged(trial, ended, output)
             trial.stages.append(ended.stage)
@@ -108,6 +125,27 @@ class _Place:
             _grow(disk, 16 * self.bytes)
             return self._judged(trial, start(self.job, output), output)
 
+    def lost(self) -> Trial:
+        """Run on two workers and kill one of them at a random moment; the run itself has to go on."""
+        output = self.folder / "lost"
+        shutil.rmtree(output, ignore_errors=True)
+        trial = Trial("lost")
+        wait = self.draw.uniform(0, 1.2)
+
+        def kill_one(process: subprocess.Popen[bytes], _log: Path) -> None:
+            while process.poll() is None and not trial.stages:
+                workers = workers_of(process.pid)
+                if not workers:
+                    time.sleep(0.02)
+                    continue
+                time.sleep(wait)
+                if left := workers_of(process.pid):
+                    os.kill(self.draw.choice(left), signal.SIGKILL)
+                    trial.stages.append("a worker")
+
+        ended = start(self.job, output, more=("--set", "workers=2"), harm=kill_one)
+        return self._judged(trial, ended, output)
+
     def _judged(self, trial: Trial, ended: Ended, output: Path) -> Trial:
         if ended.code:
             trial.wrong.append(f"the last start ended with {ended.code}: {ended.said[-300:]}")
@@ -119,7 +157,9 @@ class _Place:
         """Add a trial to those that are kept."""
         with (self.folder / "trials.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(trial), ensure_ascii=False) + "\n")
-        sys.stdout.write(f"{trial.kind}: {', '.join(trial.stages) or 'undisturbed'}; {trial.wrong or 'nothing wrong'}\n")
+        sys.stdout.write(
+            f"{trial.kind}: {', '.join(trial.stages) or 'undisturbed'}; {trial.wrong or 'nothing wrong'}\n"
+        )
         sys.stdout.flush()
 
     def trials(self) -> list[Trial]:
@@ -152,7 +192,7 @@ def _faults(trials: list[Trial], kind: str) -> int:
 
 
 def _write(trials: list[Trial], command: str) -> None:
-    kills, full = ([trial for trial in trials if trial.kind == kind] for kind in ("kill", "full"))
+    kills, full, lost = ([trial for trial in trials if trial.kind == kind] for kind in ("kill", "full", "lost"))
     stages = Counter(stage for trial in trials for stage in trial.stages)
     write_figures(
         "faults",
@@ -160,6 +200,7 @@ def _write(trials: list[Trial], command: str) -> None:
         {
             "SIGKILLs at random moments": (_faults(trials, "kill"), f"in {len(kills)} runs"),
             "times that the disk was full": (_faults(trials, "full"), f"in {len(full)} runs"),
+            "workers lost": (_faults(trials, "lost"), f"in {len(lost)} runs"),
             "where they struck": ("; ".join(f"{name}: {count}" for name, count in sorted(stages.items())), ""),
             "runs with a corrupt or partial file that was taken for whole, or other final bytes": (
                 sum(bool(trial.wrong) for trial in trials),

@@ -139,7 +139,7 @@ def test_another_model_than_the_runs_is_stale(place: Path) -> None:
         (2, ("embedded", "run/model.ort.onnx", "-o", "b"), "placed for ONNX Runtime"),
         (2, ("embedded", "run", "-o", "b", "--name", "../b"), "for instance «b»"),
         (2, ("embedded", "run", "-o", "b", "--shapes", "image:1x1x9x9"), "does not fit"),
-        (4, ("embedded", "run", "-o", "model.onnx"), "is a file"),
+        (4, ("embedded", "run", "-o", "job.yaml"), "is a file"),
         (4, ("embedded", "run", "-o", "ort"), "is no bundle of quantlab"),
         (4, ("embedded", "missing.onnx", "--cache", "int8.cache", "-o", "b"), "There is no file"),
         (4, ("verify", "run"), "is no bundle of quantlab"),
@@ -168,10 +168,15 @@ def test_a_hostile_bundle_is_a_sentence(place: Path) -> None:
     done("deploy", "embedded", "run", "-o", "bundle")
     path = place / "bundle" / "bundle.json"
     stored = json.loads(path.read_text())
-    for change in ({"files": {"model": "../model.onnx"}}, {"kind": "x"}, {"version": 9}, {"settings": []}):
+    changes: tuple[dict[str, object], ...] = (
+        {"files": {"model": "../model.onnx"}},
+        {"kind": "x"},
+        {"version": 9},
+        {"settings": []},
+    )
+    for change in changes:
         path.write_text(json.dumps({**stored, **change}))
         sums = place / "bundle" / "SHA256SUMS"
-
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         sums.write_text(re.sub(r"[0-9a-f]{64}(?=  bundle\.json)", digest, sums.read_text()))
         refused(4, "deploy", "verify", "bundle")

@@ -32,7 +32,7 @@ def written(tmp_path: Path, policy: str) -> Path:
 def test_pass_is_0_and_the_first_line_says_so(runs: Path) -> None:
     ended = regress(runs, "again")
     assert ended.code == 0
-    assert ended.out.startswith("May ship: «again» beside «main»")
+    assert ended.out.startswith("May ship: «again» gives the same outputs as «main», bit for bit, on 300 samples.")
     assert "nothing that is known of" in ended.out
     assert ended.out.splitlines()[1].split()[:3] == ["check", "┃", "state"]
 

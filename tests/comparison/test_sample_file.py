@@ -176,8 +176,8 @@ def test_columns_that_no_table_has_are_refused(
     ("about", "sentence"),
     [
         ({}, "does not say what its metrics are"),
-        ({"metrics": [["a", "a", 1, True]]}, "does not say what its metrics are"),
-        ({"metrics": [["a", "a", True, True]] * 3}, "two metrics of one name"),
+        ({"metrics": [["a", "a", 1, True, False]]}, "does not say what its metrics are"),
+        ({"metrics": [["a", "a", True, True, False]] * 3}, "two metrics of one name"),
         ({"metrics": [], "more": 1}, "does not say what its metrics are"),
         ({"metrics": []}, "has a column «fp32 0»"),
     ],

@@ -170,7 +170,7 @@ def test_scores_that_are_shares_are_not_softened_again() -> None:
 def test_metrics_of_one_name_are_told_apart() -> None:
     table = seen(samples(5), TopK(1), TopK(1, output="logits"), Gap())
     assert [*table.values] == ["top-1", "top-1 #2", "gap"]
-    assert table.metrics["top-1 #2"] == MetricKind("top-1")
+    assert table.metrics["top-1 #2"] == MetricKind("top-1", in_points=True)
     assert table.metrics["gap"] == MetricKind("gap", higher_is_better=False, mean=False)
     assert table.values["gap"].fp32.shape == (5, 2)
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from quantlab.errors import InputError, StaleError
-from quantlab.jobs.manifest import NAME, Recipe, listed, record, recorded, remove, state
+from quantlab.jobs.manifest import NAME, Recipe, listed, note_run, record, recorded, remove, run_of, state
+from quantlab.jobs.run_facts import verified
 
 RECIPE = Recipe("collect", {"model": "sha256:" + "a" * 64, "data": "blake2b:" + "b" * 64}, {"expose": "all"})
 
@@ -127,3 +128,36 @@ def test_removing_takes_file_and_entry(tmp_path: Path) -> None:
     remove(tmp_path, ("one.json",))
     assert not one.exists()
     assert list(listed(tmp_path)) == ["two.json"]
+
+
+def test_facts_of_a_run_stay_when_files_are_recorded(tmp_path: Path) -> None:
+    facts = {"command": ["quantlab", "run"], "seed": 0}
+    record(written(tmp_path), RECIPE)
+    note_run(tmp_path, facts)
+    before = (tmp_path / NAME).stat().st_mtime_ns
+    note_run(tmp_path, facts)
+    assert (tmp_path / NAME).stat().st_mtime_ns == before
+    record(written(tmp_path, "b"), RECIPE)
+    remove(tmp_path, ("b",))
+    assert run_of(tmp_path) == facts
+    assert set(listed(tmp_path)) == {"histograms.h5"}
+
+
+def test_what_is_missing_edited_unfinished_or_outside_is_told(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    for name in ("a", "b", "c"):
+        record(written(run, name), RECIPE)
+    assert verified(run) == ()
+    (run / "a").unlink()
+    (run / "b").write_text("edited")
+    document = json.loads((run / NAME).read_text())
+    (run / ".c.lock").write_text("")
+    document["files"]["../x"] = document["files"]["a"]
+    (run / NAME).write_text(json.dumps(document))
+    wrong = " ".join(verified(run))
+    assert [
+        word in wrong for word in ("a' is missing", "b' is not as it was made", "c' was not finished", "'../x'")
+    ] == [True] * 4
+    assert len(verified(run)) == 4
+    with pytest.raises(InputError, match="has no manifest"):
+        verified(tmp_path / "nothing")

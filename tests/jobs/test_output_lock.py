@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import os
+import socket
+import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from quantlab.errors import StaleError
-from quantlab.jobs.manifest import Recipe
-from quantlab.jobs.output_lock import writing
-from quantlab.jobs.step import carry_out
+from quantlab.errors import InputError, StaleError
+from quantlab.jobs.manifest import Recipe, record
+from quantlab.jobs.output_lock import RUN_LOCK, Owner, unfinished_in, working_in, writing
+from quantlab.jobs.step import PendingError, carry_out
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such locks")
 
@@ -41,3 +46,92 @@ def test_a_failure_leaves_neither_lock_nor_folder(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), writing(tmp_path / "new" / "out.json"):
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_owner_is_named_to_the_second(tmp_path: Path) -> None:
+    with working_in(tmp_path), pytest.raises(StaleError) as caught, working_in(tmp_path):
+        pytest.fail("two jobs at once")
+    said = str(caught.value)
+    assert f"process {os.getpid()} on {socket.gethostname()}, since 20" in said
+    assert "Another job works in" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_lock_of_a_process_that_died_is_taken_over(tmp_path: Path) -> None:
+    program = (
+        "import os, sys\nfrom pathlib import Path\nfrom quantlab.jobs.output_lock import working_in\n"
+        "with working_in(Path(sys.argv[1])):\n    os._exit(9)\n"
+    )
+    died = subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False)
+    assert died.returncode == 9
+    assert (tmp_path / RUN_LOCK).exists()
+    with working_in(tmp_path):
+        assert json.loads((tmp_path / RUN_LOCK).read_text())["pid"] == os.getpid()
+    assert not (tmp_path / RUN_LOCK).exists()
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"pid": 1}', '{"host": 1, "pid": "x", "command": 2, "since": []}', "x" * 99]
+)
+def test_a_lock_file_with_anything_in_it_is_only_a_lock_file(tmp_path: Path, text: str) -> None:
+    (tmp_path / RUN_LOCK).write_text(text)
+    with working_in(tmp_path):
+        assert json.loads((tmp_path / RUN_LOCK).read_text())["pid"] == os.getpid()
+
+
+def test_what_lay_there_when_a_process_died_is_made_anew_whatever_it_is(tmp_path: Path) -> None:
+    output, texts = tmp_path / "out.json", iter(("first", "second"))
+
+    def make() -> Mapping[str, str]:
+        output.write_text(next(texts))
+        return {}
+
+    assert carry_out(output, recipe, make)
+    assert not carry_out(output, recipe, make)
+    for left in (recipe(), Recipe("other", {})):
+        record(output, left)
+        (tmp_path / ".out.json.lock").write_text("")
+        with pytest.raises(PendingError, match="was not finished"):
+            carry_out(output, recipe, make, remake="ask")
+        assert unfinished_in(tmp_path) == (output,)
+        texts = iter(("again",))
+        assert carry_out(output, recipe, make)
+        assert output.read_text() == "again"
+        assert unfinished_in(tmp_path) == ()
+
+
+def test_a_file_that_no_manifest_names_is_ours_if_its_making_was_cut_off(tmp_path: Path) -> None:
+    output = tmp_path / "out.json"
+    output.write_text("renamed, and then the process died")
+    with pytest.raises(InputError, match="was not made by quantlab"):
+        carry_out(output, recipe, dict)
+    (tmp_path / ".out.json.lock").write_text("")
+
+    def make() -> Mapping[str, str]:
+        output.write_text("{}")
+        return {}
+
+    assert carry_out(output, recipe, make)
+
+
+def test_only_a_process_that_is_gone_for_certain_is_dead() -> None:
+    died = subprocess.Popen([sys.executable, "-c", ""])
+    died.wait()
+    here = Owner.here()
+    assert here.may_live
+    assert not replace(here, pid=died.pid).may_live
+    assert replace(here, pid=died.pid, host="elsewhere").may_live
+
+
+def test_temporary_files_of_a_killed_process_are_removed_by_the_next(tmp_path: Path) -> None:
+    output, other = tmp_path / "out.json", tmp_path / ".other-0123456789abcdef.json"
+    left = [tmp_path / f".{name}-0123456789abcdef.json" for name in ("out", "out.json")]
+    for path in (other, *left):
+        path.write_text("{")
+
+    def make() -> Mapping[str, str]:
+        output.write_text("{}")
+        return {}
+
+    assert carry_out(output, recipe, make)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [other.name, "manifest.json", "out.json"]

@@ -17,8 +17,8 @@ from tests.report.html_tree import parse
 
 SETTINGS = {
     "Affine", "BuildOptions", "CollectOptions", "CompareOptions", "DiagnoseOptions", "DropLimit", "Entropy", "ExportOptions", "Fixed",
-    "FromCache", "FromRanges", "LinearGrid", "MaxAbs", "MinMax", "NativeCalibration", "Percentile", "Policy", "Profile",
-    "QuantizeOptions", "Range", "Rule", "SquaredError", "SquaredErrorWeights", "Symmetric", "TensorRTEntropy2",
+    "FromCache", "FromRanges", "Limit", "LinearGrid", "MaxAbs", "MinMax", "NativeCalibration", "Percentile", "Policy", "Profile",
+    "QuantizeOptions", "Range", "Rule", "SliceLimit", "SquaredError", "SquaredErrorWeights", "Symmetric", "TensorRTEntropy2",
     "TensorRTGrid", "TensorRTLegacy", "TensorRTMinMax", "Thresholds", "TopK", "TuneOptions",
 }  # fmt: skip
 """Settings and methods: Python's own repr says all of them in one line, and a notebook shows that as text."""

@@ -99,7 +99,7 @@ def comparison(
         backends=Backends(BACKEND, BACKEND),
         data=identity(data, len(samples)),
         chosen_on=(),
-        final=False,
+        final=True,
         latency=latency,
         sizes=sizes,
     )

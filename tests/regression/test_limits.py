@@ -68,6 +68,15 @@ def test_a_machine_on_which_fp32_is_slower_too_says_nothing_of_int8() -> None:
     assert "machine was not the same" in found.sentence
 
 
+def test_a_latency_that_nothing_meets_fails() -> None:
+    assert check(Policy(latency=Limit(0.0)), timed(), timed(), "latency").state == "fail"
+
+
+def test_another_gpu_of_the_same_runtime_is_named() -> None:
+    one, two = (replace(timed(), versions={"gpu": name}) for name in ("H200", "A10"))
+    assert "on «" + BACKEND + ", H200»" in check(Policy(latency=Limit(1.1)), one, two, "latency").sentence
+
+
 def test_latency_of_level_warn_never_gates() -> None:
     assert regress(timed(), run(SAMPLES), Policy(latency=Limit(1.1, "warn"))).verdict == "warn"
 
@@ -82,7 +91,7 @@ def test_sizes_that_nobody_noted_are_inconclusive() -> None:
     assert check(Policy(size=Limit(1.05)), run(SAMPLES), run(SAMPLES), "size").state == "inconclusive"
 
 
-def test_coverage_is_judged_by_tensors_and_by_macs() -> None:
+def test_coverage_is_judged_by_operators_and_by_macs() -> None:
     two = replace(run(SAMPLES), coverage=Coverage(9, 10, 50, 100))
     policy = Policy(coverage=Limit(0.9), coverage_macs=Limit(0.6))
     assert check(policy, run(SAMPLES), two, "INT8 coverage").state == "pass"
@@ -113,6 +122,7 @@ def test_agreement_is_judged_by_the_binomial_distribution(different: int, state:
     assert limits[0].state == state
     assert found.name == "agreement with FP32"
     assert (limits[0].needed_samples is not None) == (state == "inconclusive")
+    assert limits[0].needed_samples is None or limits[0].needed_samples > len(CLASSES)
 
 
 def test_an_agreement_of_no_classes_is_inconclusive() -> None:

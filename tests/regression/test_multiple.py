@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from scipy.sparse import csr_array
 
 from quantlab.errors import UsageError
 from quantlab.numerics.arrays import F64
@@ -58,6 +59,12 @@ def test_exchanging_equals_trying_all_exchanges() -> None:
     gap[:5, 1], gap[5:, 2] = gap[:5, 0], gap[5:, 0]
     weights = np.array([0.5, 0.25, 0.25])
     assert exchanged(gap, weights) == pytest.approx(_by_enumeration(gap, weights), abs=0.015)
+
+
+def test_zeros_that_are_not_stored_change_nothing() -> None:
+    gap = np.random.default_rng(5).choice([-1.0, 0.0, 0.0, 0.5], (60, 4))
+    weights = np.full(4, 0.25)
+    assert np.array_equal(exchanged(csr_array(gap), weights), exchanged(gap, weights))
 
 
 def test_a_test_without_differences_has_the_p_value_1() -> None:

@@ -10,11 +10,14 @@ import pytest
 
 from quantlab.comparison.paired import PairedValues
 from quantlab.comparison.sample_table import MetricKind, SampleTable
+from quantlab.comparison.tensors import TensorError
 from quantlab.errors import InputError, UsageError
-from quantlab.numerics.arrays import F64, I64
+from quantlab.numerics.arrays import F64, I64, AnyArray
+from quantlab.numerics.error_sums import ErrorSums
 from quantlab.regression.policy import DropLimit, Limit, Policy, SliceLimit
 from quantlab.regression.regress import regress
 from quantlab.regression.regression import Regression
+from quantlab.regression.run import Coverage
 from tests.regression.runs import answers, comparison, flipped, key, run, scales, table
 
 LABELS, CLASSES = answers(2000)
@@ -71,6 +74,15 @@ def test_a_level_of_warn_does_not_gate() -> None:
     two = run(table(LABELS, flipped(LABELS, CLASSES, worse=60, better=10)), "new")
     found = regress(BASELINE, two, policy)
     assert (found.verdict, found.exit_code) == ("warn", 0)
+
+
+def test_what_the_sentence_does_not_tell_is_told_beside_it() -> None:
+    policy = Policy(latency=Limit(1.1, "warn"), coverage=Limit(0.9, "warn"))
+    two = replace(run(table(LABELS, CLASSES), "new"), coverage=Coverage(1, 2))
+    found = regress(BASELINE, two, policy)
+    assert (found.verdict, [check.state for check in found.checks][:2]) == ("warn", ["inconclusive", "warn"])
+    assert "50.0 % of the operators" in found.sentence
+    assert [check.name for check in found.further] == ["latency"]
 
 
 def test_a_significant_loss_within_the_maximum_warns() -> None:
@@ -178,6 +190,31 @@ def test_without_labels_the_agreement_with_fp32_is_judged() -> None:
     assert found.checks[0].name == "agreement with FP32"
 
 
+def test_a_network_that_chooses_nothing_does_not_agree_with_itself() -> None:
+    nothing = np.full(len(CLASSES), -1)
+    found = regress(run(table(None, CLASSES), "old"), run(table(None, nothing), "new"))
+    assert (found.verdict, found.checks[0].candidate) == ("fail", 0.0)
+
+
+def test_a_score_that_is_not_final_passes_with_a_warning() -> None:
+    samples = table(LABELS, flipped(LABELS, CLASSES, worse=12, better=11))
+    found = regress(BASELINE, replace(run(samples), comparison=replace(comparison(samples), final=False)))
+    assert (found.verdict, found.exit_code) == ("warn", 0)
+    assert "not final: the model does not tell which data chose its scales" in found.sentence
+
+
+def test_outputs_beyond_the_first_count_too() -> None:
+    samples = table(LABELS, CLASSES)
+    exact = np.arange(4, dtype=np.float32)
+    same, *steps = (
+        TensorError(name, ErrorSums.of(exact, exact + step)) for name, step in (("a", 0.5), ("b", 1), ("b", 2))
+    )
+    outputs = [(same, step) for step in steps]
+    one, other = (replace(run(samples), comparison=replace(comparison(samples), outputs=o)) for o in outputs)
+    assert regress(one, one).identical
+    assert not regress(one, other).identical
+
+
 def test_a_loss_beside_its_own_fp32_is_judged() -> None:
     int8 = flipped(LABELS, CLASSES, worse=80, better=5)
     samples = table(LABELS, int8, fp32=CLASSES)
@@ -194,6 +231,52 @@ def test_a_mean_in_its_own_unit_may_lose_a_hundredth_by_default() -> None:
             with_values(CLASSES[:500], values) for values in (cosine, cosine - loss + 1e-4 * draw.normal(size=500))
         )
         assert regress(run(one, "old"), run(two, "new")).verdict in (verdict, "warn")
+
+
+@pytest.mark.parametrize(("maximum", "verdict"), [(1.0, "fail"), (9.0, "warn")])
+def test_a_share_loses_points_though_its_values_are_not_right_or_wrong(maximum: float, verdict: str) -> None:
+    draw = np.random.default_rng(0)
+    values = 0.9 + 0.01 * draw.normal(size=500)
+    kinds = (MetricKind("share", in_points=True), MetricKind("share", mean=False, in_points=True))
+    for kind in kinds:
+        one, two = (
+            run(with_values(CLASSES[:500], given, kind)) for given in (values, values - 0.05 + 0.01 * draw.random(500))
+        )
+        found = regress(one, two, Policy(metrics={"share": DropLimit(maximum)}), scores={"share": mean})
+        check = next(check for check in found.checks if check.name == "share")
+        assert (check.state, check.unit, check.limit) == (verdict, "points", maximum)
+        assert check.value == pytest.approx(4.5, abs=0.1)
+        assert check.interval is not None
+        assert 4 < check.interval.low < 4.5 < check.interval.high < 5
+        assert "lost 4.5" in check.sentence
+
+
+def test_a_slice_of_a_graded_metric_is_graded_though_its_samples_are_right_or_wrong() -> None:
+    draw = np.random.default_rng(0)
+    values = np.concatenate([np.ones(200), draw.random(300)])
+    worse = np.concatenate([np.repeat([1.0, 0.0], [180, 20]), values[200:]])
+    members = {key(i): "plain" if i < 200 else "graded" for i in range(500)}
+    one, two = (run(with_values(CLASSES[:500], given)) for given in (values, worse))
+    found = regress(one, two, Policy(slices=(SliceLimit("kind", members, maximum=0.5),)))
+    parts = {part.name: part for part in found.slices}
+    assert {part.unit for part in found.slices} == {""}
+    assert parts["plain"].state == "pass"
+    assert parts["plain"].drop == pytest.approx(0.1)
+
+
+def test_one_sample_excludes_no_loss_of_a_mean() -> None:
+    one, two = (run(with_values(CLASSES[:1], np.array([value]))) for value in (0.9, 0.95))
+    found = regress(one, two)
+    assert (found.verdict, found.needed_samples) == ("inconclusive", None)
+
+
+def test_one_name_of_two_metrics_is_refused() -> None:
+    one, two = (
+        run(with_values(CLASSES[:9], np.ones(9), MetricKind("mine", higher_is_better=better)))
+        for better in (True, False)
+    )
+    with pytest.raises(InputError, match="«mine» is another metric in the baseline"):
+        regress(one, two)
 
 
 def test_a_score_that_is_no_mean_needs_its_score() -> None:
@@ -251,6 +334,10 @@ def test_nothing_to_judge_is_refused() -> None:
     bare = SampleTable(np.zeros(count), np.zeros(count), tuple(key(i) for i in range(count)))
     with pytest.raises(UsageError, match="nothing to judge"):
         regress(run(bare), run(bare))
+
+
+def mean(values: AnyArray) -> float:
+    return float(np.mean(values))
 
 
 def shuffled(samples: SampleTable, order: I64) -> SampleTable:

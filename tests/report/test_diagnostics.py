@@ -108,7 +108,7 @@ def test_the_diagnosis_in_the_folder_is_read(tmp_path: Path) -> None:
     (tmp_path / "diagnosis.json").write_text(json.dumps(diagnosis().to_json()), encoding="utf-8")
     found = read_run(tmp_path).diagnostics
     assert found is not None
-    assert (found.diagnosed, found.data) == (True, "calibration")
+    assert (bool(found.findings), found.data) == (True, "calibration")
     (tmp_path / "diagnosis.json").write_text("{}", encoding="utf-8")
     with pytest.raises(InputError, match=r"diagnosis\.json"):
         read_run(tmp_path)

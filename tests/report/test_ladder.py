@@ -176,7 +176,7 @@ def test_a_tune_folder_is_reported(tmp_path: Path) -> None:
     (tmp_path / "tune.json").write_text(json.dumps(search(trial("thresholds", 0.1))), encoding="utf-8")
     data = read_run(tmp_path)
     assert (data.verdict.state, data.verdict.reason) == ("pass", "PTQ reaches it.")
-    assert "INT8 keeps 89.95 % top-1 of FP32's 90.00 %" in data.verdict.headline
+    assert "INT8 has 89.95 % top-1, FP32 90.00 %" in data.verdict.headline
     assert data.ladder is not None
     assert [rung.name for rung in data.ladder.rungs] == ["FP32", "tuned: thresholds", "tuned PTQ, last word"]
     assert len(data.tensors) == 3

@@ -101,5 +101,5 @@ def test_any_name_makes_xml_that_is_read_back(name: str) -> None:
 
 
 def test_the_file_is_written(tmp_path: Path) -> None:
-    write_regression_junit(tmp_path / "junit.xml", regression())
-    assert ET.parse(tmp_path / "junit.xml").getroot().attrib["tests"] == "0"
+    write_regression_junit(tmp_path / "junit.xml", regression(PASS))
+    assert ET.parse(tmp_path / "junit.xml").getroot().attrib["tests"] == "1"

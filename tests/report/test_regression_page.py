@@ -57,6 +57,18 @@ def test_the_first_thing_said_is_the_verdict(checks: tuple[object, ...], word: s
 def test_an_inconclusive_verdict_says_how_many_samples_would_decide() -> None:
     assert "About 9,000 samples would decide; these runs share 5,000." in page(regression(OPEN)).one("main").text
     assert "would decide" not in page(regression(FAIL)).one("main").text
+    told = replace(OPEN, sentence="top-1 may have fallen; about 9,000 would decide.")
+    assert page(regression(told)).one("main").text.count("would decide") == 2  # the verdict, and the check's line
+
+
+def test_the_verdict_lists_what_else_did_not_pass() -> None:
+    also = page(regression(OPEN, WARN, PASS)).one("section", id="verdict").one("ul", class_="also")
+    assert also.text.split() == ["Warning", *WARN.sentence.split()]
+    many = [replace(WARN, name=str(i), sentence=f"Check {i}.") for i in range(6)]
+    rows = page(regression(FAIL, *many)).one("section", id="verdict").one("ul", class_="also").all("li")
+    assert [row.text for row in rows][-1] == "2 more"
+    assert len(rows) == 5
+    assert not page(regression(FAIL, PASS)).all("ul", class_="also")
 
 
 def test_the_checks_are_a_table_with_units_and_words() -> None:
@@ -102,7 +114,7 @@ def test_a_picture_of_the_baselines_stands_in_by_the_samples_key() -> None:
 def test_samples_that_got_better_are_counted_but_not_shown() -> None:
     tree = page(regression(PASS, flips=(flip(3, effect="better"), flip(4, effect="other"))))
     assert not tree.all("section", id="worse")
-    assert "0 worse, 1 better" in tree.one("dl", class_="tiles").text
+    assert "0 worse, 1 better, 1 neither" in tree.one("dl", class_="tiles").text
 
 
 def test_bytes_that_are_no_picture_are_not_shown() -> None:

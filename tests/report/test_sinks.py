@@ -69,7 +69,7 @@ def test_the_markdown_is_short_and_leads_with_the_verdict() -> None:
     text = render_markdown(build(parts()))
     lines = text.splitlines()
     assert lines[0] == "## ✅ Pass: net.onnx in INT8"
-    assert lines[2].startswith("INT8 keeps 92.88 % top-1")
+    assert lines[2].startswith("INT8 has 92.88 % top-1, FP32 93.00 %")
     assert len(text) < 4000
     table = text[text.index("| Model |") :].splitlines()
     assert table[2].startswith("| Q/DQ model | top-1 | 93.00 % | 92.88 % | 0.12 (−0.18 … 0.42) | 99.94 % | 24.2 dB |")

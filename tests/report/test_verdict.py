@@ -17,7 +17,7 @@ from tests.report.runs import CALIBRATION, comparison, metric, score
 
 def test_the_headline_says_what_is_kept_on_what_and_in_which_backend() -> None:
     assert judge(score(), max_drop=None, random=False).headline == (
-        "INT8 keeps 92.88 % top-1 of FP32's 93.00 %: a drop of 0.12 points (95 % interval −0.18 … 0.42) on 5,000 samples "
+        "INT8 has 92.88 % top-1, FP32 93.00 %: a drop of 0.12 points (95 % interval −0.18 … 0.42) on 5,000 samples "
         "of «evaluation», simulated in onnxruntime 1.31.1 CPU."
     )
 
@@ -47,7 +47,24 @@ def test_a_gain_is_called_a_gain() -> None:
 
 def test_without_a_limit_nothing_is_judged() -> None:
     found = judge(score(), max_drop=None, random=False)
-    assert (found.state, "max_drop" in found.reason) == ("none", True)
+    assert (found.state, found.reason) == (
+        "none",
+        "No limit (max_drop) was given, so nothing is judged: a limit of 0.42 points or more would pass, one below 0.12 would fail.",
+    )
+    gained = judge(score(metrics=(metric(-0.25, 0.5),)), max_drop=None, random=False)
+    assert gained.reason.endswith("nothing is judged: a limit of 0.25 points or more would pass.")
+    assert judge(score(metrics=(metric(-0.25, 0.1),)), max_drop=None, random=False).reason.endswith(
+        "any limit would pass."
+    )
+
+
+@pytest.mark.parametrize(("drop", "reach"), [(0.12, 0.3), (-0.25, 0.5), (1.237, 0.011)])
+def test_the_limits_that_would_pass_or_fail_are_those_that_do(drop: float, reach: float) -> None:
+    told = judge(score(metrics=(metric(drop, reach),)), max_drop=None, random=False).reason
+    numbers = [float(word) for word in told.replace("−", "-").split() if word.replace(".", "").isdigit()]
+    assert judge(score(metrics=(metric(drop, reach),)), max_drop=numbers[0], random=False).state == "pass"
+    if drop > 0:
+        assert judge(score(metrics=(metric(drop, reach),)), max_drop=numbers[1] - 0.01, random=False).state == "fail"
 
 
 def test_without_a_comparison_nothing_was_measured() -> None:

@@ -24,7 +24,7 @@ from quantlab.storage.sample_columns import (
     write_sample_columns,
 )
 
-ABOUT = {"metrics": [["top-1", "top-1", True, True]]}
+ABOUT = {"metrics": [["top-1", "top-1", True, True, True]]}
 COLUMNS: dict[str, AnyArray] = {
     "signal": np.array([1.0, np.nan, 3.0]),
     "labels": np.array([-1, 2, 3], np.int64),

@@ -16,12 +16,6 @@ from quantlab.metrics.detection.boxes import Found, TrueBoxes
 from quantlab.metrics.detection.packed import PackedMatches
 from quantlab.numerics.arrays import F64, I64
 
-THRESHOLDS = 10
-"""IoU from 0.50 to 0.95 by 0.05."""
-
-RECALLS = 101
-"""Recall from 0.00 to 1.00 by 0.01."""
-
 
 def matched(found: Sequence[Found], truth: Sequence[TrueBoxes], classes: int, limit: int) -> F64:
     """Return each image's matches, packed, float64[images, …] (`PackedMatches`).
