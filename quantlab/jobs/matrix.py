@@ -17,6 +17,7 @@ from quantlab.jobs.matrix_table import write_matrix
 from quantlab.jobs.output_lock import working_in, writing
 from quantlab.jobs.run import run_job
 from quantlab.jobs.run_result import CellResult, Listener, MatrixResult
+from quantlab.jobs.step import noted_or_gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +143,7 @@ def _copy(source: Path, output: Path) -> None:
     entry = recorded(source)
     if entry is None or entry.sha256 != file_digest(source):
         return  # it was edited since: this job counts its own
-    with writing(output):
+    with writing(output), noted_or_gone((output,)):
         with atomic_path(output) as temporary:
             shutil.copyfile(source, temporary)
         record(output, entry.recipe, versions=entry.versions)

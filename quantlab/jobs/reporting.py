@@ -62,6 +62,7 @@ def write_reports(
         raise InputError(f"There is no run folder '{folder}'; `quantlab run` makes one.")
     for output in outputs:
         _check(output, class_names)
+    _check_unchanged(folder)
 
     @cache
     def recipe() -> Recipe:
@@ -92,6 +93,14 @@ def _check(output: Path, class_names: Path | None) -> None:
         raise UsageError(
             f"'{output}' is an artefact of the run, made by `{entry.recipe.command}`: give the report another name."
         )
+
+
+def _check_unchanged(folder: Path) -> None:
+    """Refuse to report on figures that nobody measured."""
+    for name, entry in listed(folder).items():
+        path = folder / name
+        if path.is_file() and entry.recipe.command != _COMMAND and file_digest(path) != entry.sha256:
+            raise InputError(f"'{path}' was changed after quantlab made it: make it anew before reporting on it.")
 
 
 def _sets(folder: Path) -> tuple[DataIdentity, ...]:

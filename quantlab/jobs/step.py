@@ -1,6 +1,7 @@
 """One step of the work: read files, write one, atomically; nothing changed, nothing done."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -100,9 +101,10 @@ def carry_out(
             return False  # another command made it since
         for file in files:
             remove_unfinished(file)
-        versions = make()
-        for file in (*beside, path):
-            record(file, recipe(), versions=versions)
+        with noted_or_gone(files):
+            versions = make()
+            for file in (*beside, path):
+                record(file, recipe(), versions=versions)
     return True
 
 
@@ -119,6 +121,29 @@ def check_output(path: Path, suffixes: Sequence[str], *inputs: Path | None) -> N
     for given in inputs:
         if given is not None and given.absolute() == path.absolute():
             raise UsageError(f"The output '{path}' is also an input: write to another file.")
+
+
+@contextmanager
+def noted_or_gone(files: Sequence[Path]) -> Iterator[None]:
+    """Delete what the block wrote if it fails: a full disk may take a file and then not the manifest that names it."""
+    before = [_identity(file) for file in files]
+    try:
+        yield
+    except BaseException:
+        for file, old in zip(files, before, strict=True):
+            if _identity(file) != old:
+                with suppress(OSError):
+                    file.unlink(missing_ok=True)
+        raise
+
+
+def _identity(file: Path) -> tuple[int, int, int] | None:
+    """Return what a replaced file does not share with the one before; None without a file."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _are_current(files: Sequence[Path], recipe: Callable[[], Recipe], remake: Remake) -> bool:

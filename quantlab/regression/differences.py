@@ -14,7 +14,7 @@ def differences(baseline: Run, candidate: Run) -> tuple[str, ...]:
     found = [
         *_digest("the model", model_of(baseline), model_of(candidate)),
         *_calibration(baseline, candidate),
-        *_text("the method", method_of(baseline), method_of(candidate)),
+        *_text("the method", *methods_of(baseline, candidate)),
         *_text("the target", baseline.target, candidate.target),
         *_evaluation(baseline.comparison.data, candidate.comparison.data),
         *_versions(baseline.versions, candidate.versions),
@@ -32,11 +32,21 @@ def model_of(run: Run) -> str:
     return run.model or (provenance.model if provenance is not None else "")
 
 
-def method_of(run: Run) -> str:
-    """Return the calibration method: the run's own word, or that of most activations."""
-    if run.method or run.scales is None:
-        return run.method
-    used = Counter(row.method for row in run.scales.rows if row.role != "weight" and row.method)
+def methods_of(baseline: Run, candidate: Run) -> tuple[str, str]:
+    """Return both calibration methods in the same words: the runs' own if both have one, else as their scales name them.
+
+    A job says «squared-error» for what a table calls «SquaredError()».
+    """
+    if baseline.method and candidate.method:
+        return baseline.method, candidate.method
+    named = (_named(baseline), _named(candidate))
+    return named if all(named) else (baseline.method, candidate.method)
+
+
+def _named(run: Run) -> str:
+    """Return the method of most activations; empty if no scales tell."""
+    rows = run.scales.rows if run.scales is not None else ()
+    used = Counter(row.method for row in rows if row.role != "weight" and row.method)
     return used.most_common(1)[0][0] if used else ""
 
 

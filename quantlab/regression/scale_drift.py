@@ -21,7 +21,7 @@ from quantlab.calibration.scale_table import Scale, ScaleTable
 from quantlab.diagnosis.drift import chance_divergence, divergence
 from quantlab.numerics.histogram import Histogram
 from quantlab.regression.check import Check, State
-from quantlab.regression.differences import method_of, model_of
+from quantlab.regression.differences import methods_of, model_of
 from quantlab.regression.policy import Limit, Policy
 from quantlab.regression.regression import ScaleDrift
 from quantlab.regression.run import Run
@@ -137,7 +137,7 @@ def _other_model(baseline: Run, candidate: Run) -> bool:
 def _not_comparable(baseline: Run, candidate: Run) -> str:
     if _other_model(baseline, candidate):
         return "the model is another"
-    one, two = method_of(baseline), method_of(candidate)
+    one, two = methods_of(baseline, candidate)
     return f"the method was {one} and is {two}" if one != two else ""
 
 
@@ -150,7 +150,7 @@ def _largest(drifts: tuple[ScaleDrift, ...], limit: Limit, why: str) -> tuple[li
         sentence = f"Scales are not judged one by one, as {why}; the largest change is {worst.ratio:.3g} times, of «{worst.tensor}»."
         return [
             Check(
-                "scale of a tensor", "pass", worst.ratio, limit.value, None, None, sentence, None, "ratio", limit.level
+                "scale of a tensor", "pass", worst.ratio, None, None, None, sentence, None, "ratio", limit.level
             )
         ], drifts
     allowed = float(np.log2(limit.value)) + 1e-9

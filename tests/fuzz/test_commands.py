@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.cli.workplace import DECLARED, quantlab, quantlab_process
-from tests.fuzz.seeds import POLICY, furnished
+from tests.fuzz.seeds import furnished
 
 _DATA = ("-d", "@evaluation.npz", *DECLARED)
 COMMANDS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -94,14 +94,18 @@ def artefacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("artefacts")
     furnished(folder)
     shutil.copytree(folder / "run", folder / "again")
-    (folder / "policy.yaml").write_bytes(POLICY.replace(b"{by: kind, file: slices.csv, maximum: 3.0, least: 5}, ", b""))
+    (folder / "policy.yaml").write_text("metrics: {top-1: 50}\nslices: [{by: label, maximum: 99}]\n")
     (folder / "overrides.yaml").write_text("overrides: {image: {low: -1, high: 1}}\n")
     (folder / "labels.csv").write_text("label\n" + "1\n" * 40)
     (folder / "layers.json").write_text('{"Layers": []}')
     return folder
 
 
-@pytest.mark.parametrize("spoil", [emptied, cut, noise, nested, circle, pipe])
+SLOW = (noise, circle, nested)
+SPOILS = [pytest.param(each, marks=pytest.mark.slow) if each in SLOW else each for each in (emptied, cut, pipe, *SLOW)]
+
+
+@pytest.mark.parametrize("spoil", SPOILS)
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_damaged_input_is_one_sentence(
     artefacts: Path, tmp_path: Path, command: str, spoil: Callable[[Path], None]

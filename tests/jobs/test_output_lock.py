@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from quantlab.errors import InputError, StaleError
+from quantlab.atomic import atomic_path
+from quantlab.errors import InputError, MachineError, StaleError
 from quantlab.jobs.manifest import Recipe, record
 from quantlab.jobs.output_lock import RUN_LOCK, Owner, unfinished_in, working_in, writing
 from quantlab.jobs.step import PendingError, carry_out
@@ -135,3 +136,27 @@ def test_temporary_files_of_a_killed_process_are_removed_by_the_next(tmp_path: P
 
     assert carry_out(output, recipe, make)
     assert sorted(path.name for path in tmp_path.iterdir()) == [other.name, "manifest.json", "out.json"]
+
+
+@pytest.mark.parametrize("old", [None, "old"])
+def test_a_file_that_the_manifest_did_not_take_is_gone_and_the_next_command_makes_it(
+    tmp_path: Path, old: str | None
+) -> None:
+    output = tmp_path / "out.json"
+
+    def write(text: str) -> Mapping[str, str]:
+        with atomic_path(output) as temporary:
+            temporary.write_text(text)
+        return {}
+
+    if old is not None:
+        carry_out(output, recipe, lambda: write(old))
+
+    def full() -> Recipe:
+        raise MachineError("Cannot write 'manifest.json': no space is left.")
+
+    with pytest.raises(MachineError):
+        carry_out(output, full, lambda: write("new"), remake="always")
+    assert not output.exists()
+    assert carry_out(output, recipe, lambda: write("new"))
+    assert output.read_text() == "new"
