@@ -296,14 +296,3 @@ def test_an_archive_that_unpacks_to_gigabytes_is_not_unpacked_at_once(
     assert (tmp_path / "a.npz").stat().st_size < 2**15
     with pytest.raises(InputError, match="would take 16,777,216 bytes"):
         list(arrays(tmp_path / "a.npz"))
-
-
-def test_weights_of_pytorch_run_no_program(tmp_path: Path) -> None:
-    pytest.importorskip("torch", reason="needs PyTorch: pip install 'quantlab[qat]'")
-    from quantlab.qat.quantizer_files import load_checkpoint
-
-    program = f"cpathlib\nPath\n(V{tmp_path / 'harmed'}\ntRp0\n0cpathlib\nPath.touch\n(g0\ntR.".encode()
-    (tmp_path / "weights.pt").write_bytes(b"\x80\x02" + program)
-    with pytest.raises(InputError, match=r"weights\.pt"):
-        load_checkpoint(tmp_path / "weights.pt")
-    assert not (tmp_path / "harmed").exists()

@@ -106,7 +106,7 @@ def workers_of(pid: int) -> list[int]:
             command = (place / "cmdline").read_bytes()
         except (OSError, ValueError, IndexError):
             continue  # it has ended
-        if parent == pid and b"tracker" not in command:
+        if parent == pid and command and b"resource_tracker" not in command:
             found.append(int(place.name))
     return found
 

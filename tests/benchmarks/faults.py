@@ -130,7 +130,7 @@ class _Place:
         output = self.folder / "lost"
         shutil.rmtree(output, ignore_errors=True)
         trial = Trial("lost")
-        wait = self.draw.uniform(0, 1.2)
+        wait = self.draw.uniform(0, 3.5)
 
         def kill_one(process: subprocess.Popen[bytes], _log: Path) -> None:
             while process.poll() is None and not trial.stages:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,17 @@ def test_the_best_method_is_the_one_with_the_highest_sqnr(finished: Path) -> Non
 def test_the_report_of_the_folder_is_current(finished: Path) -> None:
     ended = done("report", finished / "run", "-o", finished / "run" / "report.html")
     assert "is current" in ended.out
+
+
+def test_no_report_is_made_on_an_edited_comparison(finished: Path, tmp_path: Path) -> None:
+    edited = tmp_path / "run"
+    shutil.copytree(finished / "run", edited)
+    text = (edited / "compare.json").read_text(encoding="utf-8")
+    (edited / "compare.json").write_text(text.replace('"samples": ', '"samples":  ', 1), encoding="utf-8")
+    ended = quantlab("report", edited, "-o", tmp_path / "page.html")
+    assert ended.code == 4
+    assert "compare.json' was changed after quantlab made it" in ended.err
+    assert not (tmp_path / "page.html").exists()
 
 
 def test_another_method_redoes_only_what_it_touches(bare: Path) -> None:

@@ -214,3 +214,13 @@ def test_sizes_of_other_than_eight_bytes_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.h5").write_bytes(data)
     with pytest.raises(InputError, match="not of eight bytes"):
         read_columns(tmp_path / "a.h5")
+
+
+def test_weights_of_pytorch_run_no_program(tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="needs PyTorch: pip install 'quantlab[qat]'")
+    from quantlab.qat.quantizer_files import load_checkpoint
+
+    (tmp_path / "weights.pt").write_bytes(f"cos\nmkdir\n(V{tmp_path / 'harmed'}\ntR.".encode())
+    with pytest.raises(InputError, match=r"weights\.pt"):
+        load_checkpoint(tmp_path / "weights.pt")
+    assert not (tmp_path / "harmed").exists()

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from quantlab.comparison.backends import Backends
-from quantlab.regression.differences import differences
+from quantlab.regression.differences import differences, methods_of
 from quantlab.regression.run import Run
 from tests.regression.runs import answers, identity, run, scales, table
 
@@ -64,3 +64,10 @@ def test_another_runtime_is_told() -> None:
     backends = Backends("onnxruntime 1.31.1 CPU", "TensorRT 11.0")
     found = differences(ONE, replace(ONE, comparison=replace(ONE.comparison, backends=backends)))
     assert any("what runs INT8" in phrase and "TensorRT 11.0" in phrase for phrase in found)
+
+
+def test_a_method_named_by_a_job_is_the_one_that_the_scales_name() -> None:
+    job = replace(ONE, method="squared-error")
+    steps = replace(ONE, method="")
+    assert methods_of(job, steps) == methods_of(steps, steps)
+    assert not [phrase for phrase in differences(job, steps) if "method" in phrase]
