@@ -149,9 +149,7 @@ def _largest(drifts: tuple[ScaleDrift, ...], limit: Limit, why: str) -> tuple[li
     if why:
         sentence = f"Scales are not judged one by one, as {why}; the largest change is {worst.ratio:.3g} times, of «{worst.tensor}»."
         return [
-            Check(
-                "scale of a tensor", "pass", worst.ratio, None, None, None, sentence, None, "ratio", limit.level
-            )
+            Check("scale of a tensor", "pass", worst.ratio, None, None, None, sentence, None, "ratio", limit.level)
         ], drifts
     allowed = float(np.log2(limit.value)) + 1e-9
     broken = [drift for drift in known if _distance(drift) > allowed]
