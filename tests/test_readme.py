@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+import quantlab as ql
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -60,6 +62,20 @@ def test_the_gate_works_as_it_stands(project: Path) -> None:
         assert done.exit_code == 0, f"{line}\n{done.output}"
     assert (project / "gate.html").stat().st_size > 10_000
     assert (project / "trend.html").stat().st_size > 5_000
+
+
+@pytest.mark.slow
+def test_workers_caches_and_bundles_work_as_they_stand(project: Path) -> None:
+    from quantlab.cli.app import app
+
+    before = next(block for block in blocks("sh") if "quantlab quantize" in block).strip().splitlines()[:3]
+    after = next(block for block in blocks("sh") if "quantlab deploy" in block).strip().splitlines()
+    for line in [*before, *after]:
+        done = CliRunner().invoke(app, shlex.split(line, comments=True)[1:], catch_exceptions=False)
+        assert done.exit_code == 0, f"{line}\n{done.output}"
+    one, many = (ql.load(project / "run" / name) for name in ("histograms.h5", "many.h5"))
+    assert dict(many) == dict(one)
+    assert (project / "run" / "bundle" / "make_plan.py").exists()
 
 
 @pytest.mark.usefixtures("project")

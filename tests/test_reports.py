@@ -38,3 +38,25 @@ def test_every_plan_names_its_gpu_and_version() -> None:
     for engine in FOUND["engines"].values():
         assert engine["card"]["device"] == "NVIDIA H200"
         assert engine["card"]["version"].startswith("8.6")
+
+
+def test_every_figure_is_listed_with_the_command_that_made_it() -> None:
+    figures = GPU.parent / "figures"
+    listed = (GPU.parent / "README.md").read_text(encoding="utf-8")
+    for path in figures.glob("*.json"):
+        command = json.loads(path.read_text(encoding="utf-8"))["command"]
+        assert f"| `{path.name}` | `{command}` |" in listed
+
+
+def test_two_gpus_collect_what_readme_says() -> None:
+    found = json.loads((GPU / "scaling.json").read_text(encoding="utf-8"))
+    one, two = (found["ways"][f"ray, {count}"]["images_per_second"] for count in (1, 2))
+    readme = (GPU.parents[1] / "README.md").read_text(encoding="utf-8")
+    assert f"Two H200s collect {two:,.0f} images a second, one {one:,.0f}" in readme
+    assert found["same_histograms"]
+
+
+def test_a_bundles_plans_give_the_outputs_of_quantlabs_own() -> None:
+    plans = json.loads((GPU / "deploy.json").read_text(encoding="utf-8"))["plans"]
+    assert set(plans) == {"quantlab_build", "make_plan_py", "make_plan_cpp"}
+    assert all(plan["against_quantlab_build"]["same_bits"] for plan in plans.values())

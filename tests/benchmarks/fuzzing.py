@@ -1,6 +1,6 @@
-"""Writes what fuzzing did and what the corpora reach: `python -m tests.benchmarks.fuzzing WORK`, after `python -m tests.fuzz.run`.
+"""Writes what fuzzing did and what the corpora reach: `python -m tests.benchmarks.fuzzing WORK …`, after `python -m tests.fuzz.run`.
 
-The figures: executions, seconds and early ends of each target's process (from WORK/done.json), findings that are still there, and
+One folder a round, the last of them on the code as it is. The figures: executions and seconds of each target, what was found, and
 the lines of each parser module that the committed corpus reaches, functions that no reader calls left out.
 """
 
@@ -20,21 +20,34 @@ from tests.fuzz.targets import TARGETS
 
 def main() -> None:
     """Read the log, replay the corpus under the line tracer, write the figures."""
-    log = json.loads((Path(sys.argv[1]) / "done.json").read_text(encoding="utf-8"))
-    done = {name: Done(**log[name]) for name in TARGETS if name in log}
+    folders = [Path(text) for text in sys.argv[1:]]
+    rounds = [json.loads((folder / "done.json").read_text(encoding="utf-8")) for folder in folders]
+    done = {name: [Done(**log[name]) for log in rounds if name in log] for name in TARGETS}
+    every = [one for several in done.values() for one in several]
     figures: dict[str, tuple[float | int | str, str]] = {
-        "seconds of fuzzing": (round(sum(one.seconds for one in done.values())), "s"),
-        "executions": (sum(one.executions for one in done.values()), "inputs"),
-        "processes that ended early": (sum(one.ended_early for one in done.values()), ""),
+        "seconds of fuzzing": (round(sum(one.seconds for one in every)), "s"),
+        "executions": (sum(one.executions for one in every), "inputs"),
+        "seconds of the last round": (round(sum(Done(**fields).seconds for fields in rounds[-1].values())), "s"),
+        "crashes and hangs in the last round": (
+            sum(Done(**one).ended_early for one in rounds[-1].values()),
+            "processes",
+        ),
+        "objections in the last round": (len(list((folders[-1] / "findings").glob("*.why"))), "inputs"),
+        "objections, crashes and hangs in rounds before": (_found(folders[:-1]), "inputs"),
     }
-    for name, one in done.items():
-        figures[f"{name}: executions"] = one.executions, "inputs"
-        figures[f"{name}: seconds"] = round(one.seconds), "s"
-        figures[f"{name}: most memory"] = one.peak_megabytes, "MB"
+    for name, several in done.items():
+        figures[f"{name}: executions"] = sum(one.executions for one in several), "inputs"
+        figures[f"{name}: seconds"] = round(sum(one.seconds for one in several)), "s"
+        figures[f"{name}: most memory"] = max((one.peak_megabytes for one in several), default=0), "MB"
     figures |= _replayed()
-    write_figures(
-        "fuzzing", "python -m tests.fuzz.run --seconds 60 --work WORK; python -m tests.benchmarks.fuzzing WORK", figures
-    )
+    command = "python -m tests.fuzz.run --seconds 60 --work WORK; python -m tests.benchmarks.fuzzing WORK"
+    write_figures("fuzzing", command, figures)
+
+
+def _found(folders: list[Path]) -> int:
+    """Return how many findings rounds had, those of native code among them."""
+    patterns = ("*.why", "*-native-*")
+    return sum(1 for folder in folders for pattern in patterns for _ in (folder / "findings").glob(pattern))
 
 
 def _replayed() -> dict[str, tuple[float | int | str, str]]:
