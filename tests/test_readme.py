@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-import quantlab as ql
+from quantlab.storage.histograms_h5 import read_histograms
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -73,7 +73,7 @@ def test_workers_caches_and_bundles_work_as_they_stand(project: Path) -> None:
     for line in [*before, *after]:
         done = CliRunner().invoke(app, shlex.split(line, comments=True)[1:], catch_exceptions=False)
         assert done.exit_code == 0, f"{line}\n{done.output}"
-    one, many = (ql.load(project / "run" / name) for name in ("histograms.h5", "many.h5"))
+    one, many = (read_histograms(project / "run" / name) for name in ("histograms.h5", "many.h5"))
     assert dict(many) == dict(one)
     assert (project / "run" / "bundle" / "make_plan.py").exists()
 
