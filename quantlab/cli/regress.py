@@ -104,10 +104,12 @@ def _regress(
 
 def _show(out: Output, found: Regression) -> None:
     """Print the verdict, the checks, what changed and what hurts most."""
+    from quantlab.regression.words import rounded
+
     out.say(found.sentence)
     needed = found.needed_samples
     if needed is not None:
-        out.say(f"About {needed:,} samples would decide; these runs share {found.samples:,}.")
+        out.say(f"About {rounded(needed)} samples would decide; these runs share {found.samples:,}.")
     out.table(("check", "state", "measured", "interval", "limit", "p"), [_row(check) for check in found.checks])
     changed = "; ".join(found.differences) or "nothing that is known of"
     out.say(f"Between the runs changed: {changed}.")

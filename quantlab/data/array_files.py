@@ -1,5 +1,6 @@
 """The columns of a .npz, .npy or .h5 file, read in blocks of rows; the file may be a stranger's."""
 
+import io
 import os
 import tokenize
 import zipfile
@@ -23,6 +24,7 @@ from quantlab.numerics.arrays import AnyArray
 
 _NUMBERS = "biuf"
 _READ_BYTES = 1 << 20
+_LARGEST_HEADER = 1 << 16  # bytes: numbers have short ones
 LARGEST_BLOCK = 1 << 30
 """Bytes of the rows that are handed out at once: a few kilobytes, packed, can ask for any number."""
 
@@ -187,7 +189,11 @@ def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     if version == (1, 0):
         header = np.lib.format.read_array_header_1_0(file)
     elif version == (2, 0):
-        header = np.lib.format.read_array_header_2_0(file)
+        told = file.read(4)
+        length = int.from_bytes(told, "little")
+        if length > _LARGEST_HEADER:
+            raise ValueError(f"its header claims {length:,} bytes")
+        header = np.lib.format.read_array_header_2_0(io.BytesIO(told + file.read(length)))
     else:
         raise ValueError(f"version {version[0]}.{version[1]} of the .npy format is for records, not for numbers")
     if any(type(size) is not int or size < 0 for size in header[0]):

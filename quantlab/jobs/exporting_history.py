@@ -78,6 +78,9 @@ def _client(uri: str) -> "tuple[type[Exception], MlflowClient]":
     """Return what MLflow raises, and a client."""
     # MLflow reports its use to its makers unless told not to, and keeps no store in files unless told that one is meant.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault(
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2"
+    )  # by its own default a dead server is waited for four minutes
     address = _address(uri)
     if address.startswith("file:"):
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from quantlab.comparison.statistics import Interval
-from quantlab.regression.policy import Level
+from quantlab.regression.policy import Level, Limit
 
 State: TypeAlias = Literal["pass", "warn", "fail", "inconclusive"]
 
@@ -61,3 +61,9 @@ def verdict_of(checks: tuple[Check, ...]) -> State:
         if state in states:
             return state
     return "pass"
+
+
+def unmeasured(name: str, unit: str, limit: Limit, why: str) -> Check:
+    """Return the check of a limit that nothing was measured for."""
+    sentence = f"The {name} cannot be judged: {why}."
+    return Check(name, "inconclusive", None, limit.value, None, None, sentence, None, unit, limit.level)

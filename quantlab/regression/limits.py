@@ -9,7 +9,7 @@ import numpy as np
 from quantlab.comparison.latency import Latency
 from quantlab.comparison.statistics import RESAMPLES, Interval
 from quantlab.numerics.arrays import F64
-from quantlab.regression.check import Check, State
+from quantlab.regression.check import Check, State, unmeasured
 from quantlab.regression.differences import model_of
 from quantlab.regression.paired_tests import binomial_below
 from quantlab.regression.pairing import Shared
@@ -65,7 +65,7 @@ def _nan(baseline: Run, candidate: Run) -> Iterator[Check]:
 def _agreement(run: Run, limit: Limit, policy: Policy, groups: int) -> Check:
     found = run.comparison.agreement
     if not found.samples:
-        return _unmeasured("agreement with FP32", "share", limit, "no output of the candidate holds class scores")
+        return unmeasured("agreement with FP32", "share", limit, "no output of the candidate holds class scores")
     interval = found.interval(1 - 2 * policy.alpha)
     p_value = min(1.0, groups * binomial_below(found.agreed, found.samples, limit.value))
     state: State = limit.level if p_value <= policy.alpha else "pass" if found.score >= limit.value else "inconclusive"
@@ -106,7 +106,10 @@ def _output(shared: Shared, limit: Limit) -> Iterator[Check]:
         state = limit.level
     gap = None if one is None or two is None else one - two
     names = ["no noise" if side is None else f"{side:.1f} dB" for side in (one, two)]
-    sentence = f"The output's INT8 error against FP32: {names[0]} in the baseline, {names[1]} in the candidate; a fall of {limit.value:g} dB is allowed."
+    sentence = (
+        f"The output's SQNR, INT8 against FP32: {names[0]} in the baseline, {names[1]} in the candidate; it may fall by "
+        f"{limit.value:g} dB."
+    )
     yield Check("output SQNR", state, gap, limit.value, None, None, sentence, None, "dB", limit.level, one, two)
 
 
@@ -120,7 +123,7 @@ def _coverage(baseline: Run, candidate: Run, policy: Policy) -> Iterator[Check]:
         shares = [_share(run, by_macs=limit is policy.coverage_macs) for run in (baseline, candidate)]
         found = shares[1]
         if found is None:
-            yield _unmeasured(name, "share", limit, "nobody counted what of the candidate runs INT8")
+            yield unmeasured(name, "share", limit, "nobody counted what of the candidate runs INT8")
             continue
         state: State = limit.level if found < limit.value else "pass"
         sentence = f"{100 * found:.1f} % of the {what} run INT8; {100 * limit.value:.1f} % are asked."
@@ -137,7 +140,7 @@ def _latency(baseline: Run, candidate: Run, limit: Limit, alpha: float) -> Check
     one, two = baseline.comparison.latency, candidate.comparison.latency
     doubt = _incomparable(baseline, candidate, one, two)
     if doubt or one is None or two is None:
-        return _unmeasured("latency", "ratio", limit, doubt)
+        return unmeasured("latency", "ratio", limit, doubt)
     ratio = two.int8_ms / one.int8_ms
     interval = _ratio_interval(one.int8, two.int8, 1 - 2 * alpha)
     times = (
@@ -207,7 +210,7 @@ def _medians(draw: np.random.Generator, times: tuple[float, ...]) -> F64:
 def _size(baseline: Run, candidate: Run, limit: Limit) -> Check:
     one, two = baseline.comparison.sizes, candidate.comparison.sizes
     if one is None or two is None or not one.int8:
-        return _unmeasured("size", "ratio", limit, "the sizes of the models were not noted")
+        return unmeasured("size", "ratio", limit, "the sizes of the models were not noted")
     ratio = two.int8 / one.int8
     state: State = limit.level if ratio > limit.value else "pass"
     sentence = f"The INT8 model has {two.int8:,} bytes, {ratio:.3g} times the baseline's {one.int8:,}; {limit.value:g} times is allowed."
@@ -225,11 +228,6 @@ def _size(baseline: Run, candidate: Run, limit: Limit) -> Check:
         float(one.int8),
         float(two.int8),
     )
-
-
-def _unmeasured(name: str, unit: str, limit: Limit, why: str) -> Check:
-    sentence = f"The {name} cannot be judged: {why}."
-    return Check(name, "inconclusive", None, limit.value, None, None, sentence, None, unit, limit.level)
 
 
 def _decibel(signal: float, noise: float) -> float | None:

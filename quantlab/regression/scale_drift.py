@@ -20,7 +20,7 @@ from quantlab.calibration.histogram_set import HistogramSet
 from quantlab.calibration.scale_table import Scale, ScaleTable
 from quantlab.diagnosis.drift import chance_divergence, divergence
 from quantlab.numerics.histogram import Histogram
-from quantlab.regression.check import Check, State
+from quantlab.regression.check import Check, State, unmeasured
 from quantlab.regression.differences import methods_of, model_of
 from quantlab.regression.policy import Limit, Policy
 from quantlab.regression.regression import ScaleDrift
@@ -80,8 +80,10 @@ def other_data(baseline: HistogramSet, candidate: HistogramSet) -> OtherData | N
 
 def scale_drifts(baseline: Run, candidate: Run, policy: Policy) -> tuple[tuple[Check, ...], tuple[ScaleDrift, ...]]:
     """Return the checks of the scales, and each tensor's, the farthest moved first; none where a run tells no scales."""
-    if baseline.scales is None or candidate.scales is None or (policy.scale is None and policy.drift is None):
+    if policy.scale is None and policy.drift is None:
         return (), ()
+    if baseline.scales is None or candidate.scales is None:
+        return tuple(_unknown(baseline, policy)), ()
     seen = _seen(baseline, candidate)
     drifts = _drifts(baseline.scales, candidate.scales, seen)
     why = _not_comparable(baseline, candidate)
@@ -92,6 +94,13 @@ def scale_drifts(baseline: Run, candidate: Run, policy: Policy) -> tuple[tuple[C
     if policy.drift is not None:
         checks += _data(drifts, seen, policy, why) if not _other_model(baseline, candidate) else ()
     return tuple(checks), drifts
+
+
+def _unknown(baseline: Run, policy: Policy) -> Iterator[Check]:
+    """Yield that a limit of the user's own could not be held; the default one stands for runs that tell their scales."""
+    if policy.scale is not None and policy.scale != Policy().scale:
+        who = "baseline" if baseline.scales is None else "candidate"
+        yield unmeasured("scale of a tensor", "ratio", policy.scale, f"the {who} tells no scales; give its run folder")
 
 
 def _seen(baseline: Run, candidate: Run) -> OtherData | None:

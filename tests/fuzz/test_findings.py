@@ -216,6 +216,12 @@ def test_sizes_of_other_than_eight_bytes_are_refused(tmp_path: Path) -> None:
         read_columns(tmp_path / "a.h5")
 
 
+def test_a_header_of_four_gigabytes_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\x02\x00\xff\xff\xff\xff{'descr': '<f4'")
+    with pytest.raises(InputError, match="claims 4,294,967,295 bytes"):
+        read_columns(tmp_path / "a.npy")
+
+
 def test_weights_of_pytorch_run_no_program(tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="needs PyTorch: pip install 'quantlab[qat]'")
     from quantlab.qat.quantizer_files import load_checkpoint
