@@ -234,6 +234,7 @@ def _damage_named(path: Path) -> Iterator[None]:
         KeyError,
         MemoryError,
         OSError,
+        OverflowError,
         RuntimeError,
         ValueError,
         tokenize.TokenError,

@@ -130,7 +130,7 @@ def reading(what: str) -> Iterator[None]:
     """Turn what h5py raises on a damaged file into a sentence."""
     try:
         yield
-    except (KeyError, MemoryError, NotImplementedError, OSError, RuntimeError, TypeError, ValueError) as error:
+    except (KeyError, MemoryError, OSError, OverflowError, RuntimeError, TypeError, ValueError) as error:
         raise InputError(
             f"This cannot be read as {what}: it is damaged, cut short or no HDF5 file ({error})."
         ) from error

@@ -101,6 +101,8 @@ def opened(data: bytes) -> Iterator[tuple[Head, dict[str, Any], h5py.File]]:
     check_heaps(io.BytesIO(data))
     with reading(_WHAT), h5py.File(io.BytesIO(data), "r") as file:
         told = json.loads(read_texts(file, "about", 1)[0])
+        if not isinstance(told, dict):
+            raise InputError("The part does not tell what it is; start again.")
         count = count_rows(file, "readable", MOST_SAMPLES)
         hashes = read_array(file, "hashes", "u1", (count, _BYTES))
         readable = read_array(file, "readable", "u1", (count,))

@@ -67,18 +67,24 @@ class ProcessPool:
         place = next(number for number in range(len(taken) + 1) if number not in taken)
         gpu = _gpu(place) if self._task.gpus else None
         here, there = _CONTEXT.Pipe()
-        process = _CONTEXT.Process(target=serve, args=(there, self._task, self._threads, gpu), daemon=True)
+        process = _CONTEXT.Process(target=serve, args=(there, self._threads, gpu), daemon=True)
         try:
             process.start()
+        finally:
+            there.close()
+        worker = ProcessWorker(process, here, place)
+        self._hired.append(worker)
+        try:
+            # Not as an argument: the pipe of those is open at both ends here, so that writing to a process that has died
+            # would never end.
+            here.send(self._task)
+        except (BrokenPipeError, ConnectionResetError):
+            return worker  # it is gone, as `wait` finds out
         except (AttributeError, TypeError, pickle.PicklingError) as error:
             raise UsageError(
                 f"What is to run on workers cannot be sent to them ({error}): define metrics and data at the top of a module, "
                 "or leave the workers out."
             ) from error
-        finally:
-            there.close()
-        worker = ProcessWorker(process, here, place)
-        self._hired.append(worker)
         return worker
 
     def wait(self, workers: Collection[Worker], seconds: float | None) -> list[tuple[Worker, Outcome]]:
@@ -93,12 +99,16 @@ class ProcessPool:
         self._hired = []
 
 
-def serve(pipe: Connection, task: Task, threads: int, gpu: str | None) -> None:
-    """Be a worker process: open the engines, then do what comes through the pipe until it closes."""
+def serve(pipe: Connection, threads: int, gpu: str | None) -> None:
+    """Be a worker process: open the engines of the task that comes first, then do what follows until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends its workers
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # before anything of CUDA is loaded
     _end_with_the_parent()
+    try:
+        task: Task = pipe.recv()
+    except (EOFError, ConnectionResetError):
+        return
     top = Worktop(task, threads)
     try:
         pipe.send(top.open())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +19,9 @@ def objection(target: Target, data: bytes, folder: Path) -> str:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     try:
-        target.read(data, folder)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # for programmers: of NumPy about a name in a header
+            target.read(data, folder)
     except QuantlabError as error:
         return _wrong_sentence(error)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is a finding
