@@ -100,7 +100,8 @@ def write_seeds(corpus: Path, place: Path) -> None:
         folder = corpus / target
         folder.mkdir(parents=True, exist_ok=True)
         for name, data in inputs.items():
-            (folder / f"seed-{name.replace(' ', '-')}").write_bytes(data)
+            here = data.replace(str(place).encode(), b"place") if b"\0" not in data else data  # not this machine's
+            (folder / f"seed-{name.replace(' ', '-')}").write_bytes(here)
 
 
 def furnished(place: Path) -> None:
