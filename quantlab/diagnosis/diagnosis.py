@@ -30,7 +30,7 @@ from quantlab.diagnosis.frames import flips_frame, tensors_frame
 from quantlab.diagnosis.preprocessing import Preprocessing, check_preprocessing
 from quantlab.diagnosis.survey import Survey, SurveyOptions, survey
 from quantlab.engines.custom_ops import libraries
-from quantlab.engines.onnx_runtime import OrtOptions
+from quantlab.engines.ort_session import OrtOptions
 from quantlab.errors import UsageError
 from quantlab.graph.model import Model, load_model
 from quantlab.numerics.arrays import Tensors

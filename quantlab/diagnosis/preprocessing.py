@@ -10,7 +10,7 @@ import numpy as np
 from quantlab.diagnosis.sample_choice import Chosen
 from quantlab.diagnosis.transformations import Candidate, candidates
 from quantlab.diagnosis.witness import Heard, Witness, gain, information, probabilities
-from quantlab.engines.onnx_runtime import OrtOptions
+from quantlab.engines.ort_session import OrtOptions
 from quantlab.graph.model import Model
 from quantlab.numerics.arrays import AnyArray
 

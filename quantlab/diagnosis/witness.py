@@ -11,8 +11,9 @@ from quantlab.comparison.fixed_batch import cut, fixed_rows, run_filled
 from quantlab.data.batch import Batch
 from quantlab.diagnosis.batch_norms import expectations
 from quantlab.engines.engine import TensorSpec
-from quantlab.engines.onnx_runtime import OrtEngine, OrtOptions
+from quantlab.engines.onnx_runtime import OrtEngine
 from quantlab.engines.opening import plain_network
+from quantlab.engines.ort_session import OrtOptions
 from quantlab.graph.model import Model
 from quantlab.metrics.classes import find_class_scores
 from quantlab.numerics.arrays import F64, AnyArray

@@ -49,8 +49,8 @@ def ort(
         For a model that cannot be read or run, operators that cannot be loaded, or a pattern that matches nothing.
     """
     from quantlab.engines.custom_ops import libraries
-    from quantlab.engines.onnx_runtime import OrtOptions
     from quantlab.engines.opening import open_ort
+    from quantlab.engines.ort_session import OrtOptions
 
     return open_ort(model, expose=expose, target=target, options=OrtOptions(optimize, threads, libraries(custom_ops)))
 

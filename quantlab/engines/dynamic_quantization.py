@@ -16,7 +16,7 @@ from types import MappingProxyType
 
 import onnx
 
-from quantlab.engines.onnx_runtime import first_line
+from quantlab.engines.ort_session import first_line
 from quantlab.errors import InputError
 from quantlab.graph.model import Model, load_model, write_model
 from quantlab.graph.normalise import normalise

@@ -1,11 +1,8 @@
 """ONNX Runtime on the CPU: the engine that needs nothing but the base installation."""
 
-import os
 from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -14,13 +11,11 @@ from typing_extensions import Self
 
 from quantlab.calibration.provenance import DataIdentity
 from quantlab.engines.cpu import instruction_set
-from quantlab.engines.custom_ops import advice, register
 from quantlab.engines.engine import TensorSpec, check_batch, free_sizes
+from quantlab.engines.ort_session import OrtOptions, first_line, open_session
 from quantlab.errors import InputError
 from quantlab.graph.derive import Derivation
-from quantlab.graph.model import write_model
-from quantlab.graph.probe import expose
-from quantlab.graph.size_limits import refuse_huge_tensors
+from quantlab.graph.stored_tensors import is_heavy
 from quantlab.numerics.arrays import AnyArray, Tensors
 
 _DTYPES = {
@@ -37,31 +32,6 @@ _DTYPES = {
     "tensor(uint64)": np.uint64,
     "tensor(bool)": np.bool_,
 }
-_PROTOBUF_LIMIT = 2**31 - 1
-_PROVIDERS = ["CPUExecutionProvider"]
-
-
-@dataclass(frozen=True, slots=True)
-class OrtOptions:
-    """How ONNX Runtime runs a network.
-
-    Attributes
-    ----------
-    optimize
-        Let it fuse and rewrite the graph. Off, each node computes what its definition says, in float: the setting
-        in which a Q/DQ model simulates TensorRT (with it on, ONNX Runtime's own integer kernels are measured).
-    threads
-        Worker threads inside an operator; None is one a core.
-    libraries
-        Shared libraries with custom operators.
-    integer_kernels
-        Whether optimizing may put ONNX Runtime's integer kernels in the place of operators between Q/DQ.
-    """
-
-    optimize: bool = True
-    threads: int | None = None
-    libraries: tuple[str, ...] = ()
-    integer_kernels: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +80,7 @@ class OrtEngine:
         # ONNX Runtime leaves the buffer of an input that is an output untouched: such a tensor is handed through here.
         given = {i.name for i in network.proto.graph.input}
         computed = tuple(name for name in outputs or () if name not in given)
-        self._session = _open(expose(network.proto, computed) if computed else network.proto, self._options)
+        self._session = open_session(network.proto, computed, self._options)
         self.inputs = {i.name: _spec(i) for i in self._session.get_inputs()}
         every = self.inputs | {o.name: _spec(o) for o in self._session.get_outputs()}
         self.outputs = {name: every[name] for name in (outputs or [o.name for o in network.proto.graph.output])}
@@ -217,7 +187,12 @@ class OrtEngine:
         return part
 
     def exposing(self, outputs: tuple[str, ...]) -> "OrtEngine":
-        """Open the network again with these of its outputs and no others, which the runtime may then fuse better."""
+        """Open the network again with these of its outputs and no others, which the runtime may then fuse better.
+
+        One of 2 GB or more shares the session instead: a second would take its weights in memory again.
+        """
+        if is_heavy(self._network.proto):
+            return self.restrict(outputs)
         return OrtEngine(self._network, outputs=outputs, options=self._options)
 
     def close(self) -> None:
@@ -242,7 +217,7 @@ class OrtOpening:
     options: OrtOptions
 
     def __post_init__(self) -> None:
-        if self.network.proto.ByteSize() >= _PROTOBUF_LIMIT:
+        if is_heavy(self.network.proto):
             raise InputError(
                 f"«{self.network.name}» has 2 GB or more, which cannot be sent to workers: run it in one process."
             )
@@ -252,39 +227,6 @@ class OrtOpening:
         options = self.options if threads is None else replace(self.options, threads=threads)
         engine = OrtEngine(self.network, outputs=self.shown, options=options)
         return engine if tuple(engine.outputs) == self.outputs else engine.restrict(self.outputs)
-
-
-def first_line(error: BaseException) -> str:
-    """Return what a runtime's error says, without its prefix and its stack."""
-    text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return text.rsplit(" : ", 1)[-1] if "[ONNXRuntimeError]" in text else text
-
-
-def _open(proto: onnx.ModelProto, options: OrtOptions) -> Any:
-    import onnxruntime
-
-    refuse_huge_tensors(proto)
-    settings = onnxruntime.SessionOptions()
-    settings.log_severity_level = 4
-    settings.intra_op_num_threads = options.threads or os.cpu_count() or 1
-    # A waiting thread that spins burns the processor time that counting needs.
-    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if not options.integer_kernels:
-        settings.add_session_config_entry("session.disable_quant_qdq", "1")
-    for library in options.libraries:
-        register(settings, library)
-    if not options.optimize:
-        settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    try:
-        if proto.ByteSize() < _PROTOBUF_LIMIT:
-            return onnxruntime.InferenceSession(proto.SerializeToString(), settings, providers=_PROVIDERS)
-        with TemporaryDirectory(prefix="quantlab-") as folder:  # protobuf ends at 2 GB: the weights go beside
-            path = Path(folder) / "model.onnx"
-            write_model(proto, path)
-            return onnxruntime.InferenceSession(str(path), settings, providers=_PROVIDERS)
-    except Exception as error:  # ONNX Runtime's errors share no base class of their own
-        reason = first_line(error)
-        raise InputError(f"ONNX Runtime cannot load the model: {reason}{advice(reason)}") from error
 
 
 def _spec(argument: Any) -> TensorSpec:

@@ -6,7 +6,8 @@ from typing import Any
 
 import onnx
 
-from quantlab.engines.onnx_runtime import Network, OrtEngine, OrtOptions
+from quantlab.engines.onnx_runtime import Network, OrtEngine
+from quantlab.engines.ort_session import OrtOptions
 from quantlab.errors import InputError, UsageError
 from quantlab.graph.derive import derivations
 from quantlab.graph.metadata import chosen_on

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -64,12 +65,14 @@ def load_external(proto: onnx.ModelProto, folder: Path | None) -> None:
             _load(tensor, place, files[place.file])
 
 
-def externalised(proto: onnx.ModelProto, file: BinaryIO, location: str) -> onnx.ModelProto:
-    """Return the model with its large initializers written to `file` and referred to as `location`."""
+def externalised(
+    proto: onnx.ModelProto, file: BinaryIO, location: str, *, weights: Iterable[onnx.TensorProto] | None = None
+) -> onnx.ModelProto:
+    """Return the model with its large initializers, or these, written to `file` and referred to as `location`."""
     outside = onnx.ModelProto()
     copy_fields(outside, proto, but=("graph", "training_info"))
     copy_fields(outside.graph, proto.graph, but=("initializer",))
-    for tensor in proto.graph.initializer:
+    for tensor in proto.graph.initializer if weights is None else weights:
         if is_small(tensor):
             add_tensor(outside.graph.initializer, tensor)
             continue

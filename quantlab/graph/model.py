@@ -13,13 +13,19 @@ from quantlab.atomic import atomic_path
 from quantlab.errors import InputError, MachineError
 from quantlab.graph.digest import digest
 from quantlab.graph.external_data import externalised, load_external
-from quantlab.graph.stored_tensors import PROTOBUF_LIMIT, check_light, light_copy, stored_bytes, stored_tensors
+from quantlab.graph.stored_tensors import (
+    PROTOBUF_LIMIT,
+    check_light,
+    light_copy,
+    serialized_bytes,
+    stored_bytes,
+    stored_tensors,
+)
 from quantlab.graph.view import Graph, bodies
 from quantlab.graph.wire import is_cut_short, looks_like_onnx
 from quantlab.numerics.markup import card
 
 OLDEST_OPSET, NEWEST_OPSET = 11, 23
-_OVERHEAD = 256  # bytes that protobuf may add to a tensor's data, name and shape included
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +109,8 @@ def write_model(
     """
     proto = model.proto if isinstance(model, Model) else model
     target = Path(path)
-    light = light_copy(proto)
-    _refuse_heavy_nodes(light, limit)
-    weights = sum(stored_bytes(t) for t in proto.graph.initializer if t.data_type != onnx.TensorProto.STRING)
-    size_without = light.ByteSize()
-    if not external and weights + size_without + _OVERHEAD * len(proto.graph.initializer) <= limit:
+    _refuse_heavy_nodes(light_copy(proto), limit)
+    if not external and serialized_bytes(proto) <= limit:
         with atomic_path(target) as temporary:
             temporary.write_bytes(proto.SerializeToString())
         return target

@@ -47,11 +47,13 @@ def exposable(graph: Graph, what: str | Iterable[str] = "all", quantizable: Iter
     return tuple(name for name in activations if name in wanted)
 
 
-def expose(proto: onnx.ModelProto, names: Iterable[str], *, keep_outputs: bool = True) -> onnx.ModelProto:
+def expose(
+    proto: onnx.ModelProto, names: Iterable[str], *, keep_outputs: bool = True, weights: bool = True
+) -> onnx.ModelProto:
     """Return a copy of a model that has these tensors as outputs too, each with its type and known shape.
 
     The model's own outputs come first, then `names` in their order, none twice; without `keep_outputs` exactly
-    `names`. Weights are copied once, tensor by tensor.
+    `names`. The initializers are copied tensor by tensor, or left out without `weights`.
 
     Raises
     ------
@@ -64,7 +66,7 @@ def expose(proto: onnx.ModelProto, names: Iterable[str], *, keep_outputs: bool =
     probed = onnx.ModelProto()
     copy_fields(probed, proto, but=("graph",))
     copy_fields(probed.graph, proto.graph, but=("output", "initializer"))
-    for tensor in proto.graph.initializer:
+    for tensor in proto.graph.initializer if weights else ():
         add_tensor(probed.graph.initializer, tensor)
     probed.graph.output.extend(own.get(name) or _described(name, graph) for name in wanted)
     return probed

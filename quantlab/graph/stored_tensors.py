@@ -22,6 +22,8 @@ PROTOBUF_LIMIT = 2**31 - 1
 SMALL = 1024
 """Bytes up to which a tensor counts as small: it stays inside light copies, so shapes and axes can be read."""
 
+_OVERHEAD = 256  # bytes that protobuf may add to a tensor's data, name and shape included
+
 _SUB_BYTE_BITS = {
     "INT2": 2,
     "UINT2": 2,
@@ -63,6 +65,25 @@ def stored_bytes(tensor: onnx.TensorProto) -> int:
             f"Tensor '{tensor.name}' has the impossible shape {tuple(tensor.dims)}: export the model again."
         )
     return (math.prod(tensor.dims) * _bits(kind) + 7) // 8
+
+
+def serialized_bytes(proto: onnx.ModelProto) -> int:
+    """Return how many bytes a model takes as one message, rather too many, without serializing its weights.
+
+    `ByteSize` of protobuf makes the message in memory to know its size.
+
+    Raises
+    ------
+    InputError
+        As `stored_bytes`.
+    """
+    sized = (t for t in proto.graph.initializer if t.data_type != onnx.TensorProto.STRING)
+    return int(light_copy(proto).ByteSize()) + sum(stored_bytes(t) + _OVERHEAD for t in sized)
+
+
+def is_heavy(proto: onnx.ModelProto) -> bool:
+    """Tell whether a model is more than protobuf can serialize, so that its weights have to lie in a file beside it."""
+    return serialized_bytes(proto) > PROTOBUF_LIMIT
 
 
 def canonical_bytes(tensor: onnx.TensorProto) -> bytes:

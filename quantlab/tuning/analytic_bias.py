@@ -10,7 +10,8 @@ import numpy as np
 from quantlab.builder import QuantizeOptions, with_kept_names
 from quantlab.calibration.scale_table import ScaleTable
 from quantlab.data.batch import Dataset
-from quantlab.engines.onnx_runtime import Network, OrtEngine, OrtOptions
+from quantlab.engines.onnx_runtime import Network, OrtEngine
+from quantlab.engines.ort_session import OrtOptions
 from quantlab.errors import InputError
 from quantlab.graph.biases import with_biases
 from quantlab.graph.model import Model

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 
 from quantlab.builder import QuantizedModel, QuantizeOptions, quantize
 from quantlab.calibration.scale_table import ScaleTable
-from quantlab.engines.onnx_runtime import OrtEngine, OrtOptions
+from quantlab.engines.onnx_runtime import OrtEngine
 from quantlab.engines.opening import plain_network
+from quantlab.engines.ort_session import OrtOptions
 from quantlab.errors import InputError
 from quantlab.graph.model import Model, load_model
 from quantlab.graph.simulate import simulate

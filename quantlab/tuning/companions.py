@@ -10,7 +10,8 @@ import numpy as np
 from quantlab.calibration.scale_table import ScaleTable
 from quantlab.calibration.weight_methods import WeightMethod
 from quantlab.data.batch import Dataset
-from quantlab.engines.onnx_runtime import Network, OrtEngine, OrtOptions
+from quantlab.engines.onnx_runtime import Network, OrtEngine
+from quantlab.engines.ort_session import OrtOptions
 from quantlab.errors import InputError
 from quantlab.graph.view import Graph
 from quantlab.graph.weights import weight_row

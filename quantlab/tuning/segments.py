@@ -9,7 +9,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from quantlab.engines.onnx_runtime import Network, OrtEngine, OrtOptions
+from quantlab.engines.onnx_runtime import Network, OrtEngine
+from quantlab.engines.ort_session import OrtOptions
 from quantlab.graph.patterns import ACTIVATIONS, MOVES
 from quantlab.graph.view import Graph, captured, operator
 from quantlab.numerics.arrays import AnyArray, Tensors

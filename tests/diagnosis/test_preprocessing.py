@@ -15,7 +15,7 @@ from quantlab.data import Preprocess, images
 from quantlab.diagnosis.preprocessing import Preprocessing, check_preprocessing
 from quantlab.diagnosis.sample_choice import Chosen
 from quantlab.diagnosis.transformations import KNOWN, candidates
-from quantlab.engines.onnx_runtime import OrtOptions
+from quantlab.engines.ort_session import OrtOptions
 from quantlab.graph.model import load_model
 from quantlab.numerics.arrays import F32
 from tests.diagnosis.fashion import NETWORK, labels, pixels, prepared

@@ -9,8 +9,9 @@ import onnx
 import pytest
 
 from quantlab.engines.dynamic_quantization import quantize_dynamic
-from quantlab.engines.onnx_runtime import OrtEngine, OrtOptions
+from quantlab.engines.onnx_runtime import OrtEngine
 from quantlab.engines.opening import plain_network
+from quantlab.engines.ort_session import OrtOptions
 from quantlab.errors import InputError
 from quantlab.graph.metadata import chosen_on, provenance_of
 from quantlab.graph.model import Model, load_model

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from quantlab import engines
+from quantlab.engines.onnx_runtime import OrtEngine
 from quantlab.errors import InputError
+from quantlab.graph import stored_tensors
 from tests.networks import image_batch, small_cnn
 
 
@@ -55,3 +57,19 @@ def test_a_model_that_cannot_run_is_one_sentence() -> None:
     broken.opset_import.add(domain="nobody.knows", version=1)
     with pytest.raises(InputError, match="ONNX Runtime cannot load the model"):
         engines.ort(broken)
+
+
+def test_a_model_beyond_protobufs_limit_computes_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = {"image": image_batch(3)}
+    with engines.ort(small_cnn(), expose="all") as engine:
+        wanted = {name: value.copy() for name, value in engine.run(images).items()}
+    monkeypatch.setattr(stored_tensors, "PROTOBUF_LIMIT", 1000)  # 2 GB would be too much for a test
+    with engines.ort(small_cnn(), expose="all") as engine:
+        assert isinstance(engine, OrtEngine)
+        found = engine.run(images)
+        assert all(np.array_equal(found[name], value) for name, value in wanted.items())
+        last = tuple(wanted)[-1]
+        with engine.exposing((last,)) as part:
+            assert np.array_equal(part.run(images)[last], wanted[last])
+        with pytest.raises(InputError, match="cannot be sent to workers"):
+            _ = engine.opening

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from quantlab.engines.onnx_runtime import OrtOptions
+from quantlab.engines.ort_session import OrtOptions
 from quantlab.graph.view import Graph
 from quantlab.numerics.arrays import AnyArray
 from quantlab.tuning.segments import Piece, Side, peak, pieces, tensor_sizes

@@ -19,8 +19,8 @@ from quantlab.engines.tensorrt.ranges import amax_of
 from quantlab.engines.tensorrt.runtime import Heard, Library, sentence
 from quantlab.errors import InputError, MachineError
 from quantlab.graph.model import write_model
+from quantlab.graph.stored_tensors import is_heavy
 
-_PROTOBUF_LIMIT = 2**31 - 1
 _PRECISIONS = {
     onnx.TensorProto.INT8: "int8",
     onnx.TensorProto.UINT8: "int8",
@@ -103,7 +103,7 @@ def _creation_flags(lib: Library, *, strongly_typed: bool) -> int:
 
 
 def _read(parser: Any, proto: onnx.ModelProto) -> bool:
-    if proto.ByteSize() < _PROTOBUF_LIMIT:
+    if not is_heavy(proto):
         return bool(parser.parse(proto.SerializeToString()))
     with TemporaryDirectory(prefix="quantlab-") as folder:  # protobuf ends at 2 GB: the weights go beside
         path = Path(folder) / "model.onnx"

@@ -42,28 +42,28 @@ class Subject:
         Where it lies on the target machine.
     explicit
         Whether it has Q/DQ.
-    free
-        Input with free dimensions → its shape, −1 where it is free.
+    shapes
+        Input → its shape, −1 where a dimension is free.
     nodes
         Each node's name and outputs.
-    fixed
-        Input without free dimensions → its shape.
     """
 
     path: str
     explicit: bool = False
-    free: Mapping[str, Shape] = field(default_factory=dict)
+    shapes: Mapping[str, Shape] = field(default_factory=dict)
     nodes: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    fixed: Mapping[str, Shape] = field(default_factory=dict)
 
     @classmethod
     def of(cls, path: str, proto: onnx.ModelProto) -> Self:
         """Return what a model says of itself."""
         stored = {tensor.name for tensor in proto.graph.initializer}
         shapes = {i.name: _shape(i) for i in proto.graph.input if i.name not in stored}
-        free = {name: shape for name, shape in shapes.items() if -1 in shape}
-        fixed = {name: shape for name, shape in shapes.items() if name not in free}
-        return cls(path, has_qdq(proto), free, tuple((n.name, tuple(n.output)) for n in proto.graph.node), fixed)
+        return cls(path, has_qdq(proto), shapes, tuple((n.name, tuple(n.output)) for n in proto.graph.node))
+
+    @property
+    def free(self) -> dict[str, Shape]:
+        """The inputs with free dimensions."""
+        return {name: shape for name, shape in self.shapes.items() if -1 in shape}
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,11 +201,10 @@ def free_part(profile: Profile, subject: Subject) -> Profile:
     UsageError
         For a shape that the model's input cannot have.
     """
-    inputs = {**subject.fixed, **subject.free}
     for name, shapes in profile.shapes.items():
-        if name not in inputs:
-            raise UsageError(f"The network has no input «{name}»; its inputs are {', '.join(inputs)}.")
-        have = inputs[name]
+        if name not in subject.shapes:
+            raise UsageError(f"The network has no input «{name}»; its inputs are {', '.join(subject.shapes)}.")
+        have = subject.shapes[name]
         for wanted in shapes:
             if len(wanted) != len(have) or any(w != h for w, h in zip(wanted, have, strict=True) if h != -1):
                 raise UsageError(
@@ -285,10 +284,9 @@ def _machine(tool: _Tool, options: BuildOptions) -> Iterator[str]:
 def _notes(tool: _Tool, flags: list[str], int8: Int8Source | None) -> tuple[str, ...]:
     notes = []
     if tool.library == "tensorrt_rtx":
-        others = [flag for flag in flags if flag.partition("=")[0] not in _SHOWN_BY_RTX]
+        others = [name for name in (flag.partition("=")[0] for flag in flags) if name not in _SHOWN_BY_RTX]
         if others:
-            names = ", ".join(flag.partition("=")[0] for flag in others)
-            notes.append(f"NVIDIA's guides of tensorrt_rtx do not show {names}: see its --help.")
+            notes.append(f"NVIDIA's guides of tensorrt_rtx do not show {', '.join(others)}: see its --help.")
     if isinstance(int8, FromCache):
         notes.append(
             "If trtexec does not find the cache, it calibrates with random numbers and does not fail: copy the file too."

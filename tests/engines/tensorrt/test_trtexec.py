@@ -22,7 +22,7 @@ from quantlab.engines.tensorrt.build_options import (
 from quantlab.engines.tensorrt.trtexec import Subject, command
 from quantlab.errors import UsageError
 
-FLOAT = Subject("m.onnx", free={"x": (-1, 3, 8, 8)}, nodes=(("conv", ("a",)), ("relu", ("b",)), ("head/fc", ("y",))))
+FLOAT = Subject("m.onnx", shapes={"x": (-1, 3, 8, 8)}, nodes=(("conv", ("a",)), ("relu", ("b",)), ("head/fc", ("y",))))
 FIXED = Subject("m.onnx")
 QDQ = Subject("m.onnx", explicit=True)
 CACHE = FromCache(CalibrationCache("TRT-8601-EntropyCalibration2", {"x": 0.1}))
@@ -138,20 +138,20 @@ def test_a_free_batch_gets_the_profile_that_build_makes() -> None:
 
 
 def test_inputs_without_free_dimensions_get_no_shapes() -> None:
-    fixed = Subject("m.onnx", fixed={"x": (1, 3, 8, 8)})
+    fixed = Subject("m.onnx", shapes={"x": (1, 3, 8, 8)})
     assert "optShapes" not in named(fixed, BuildOptions(profiles=(Profile.only({"x": (1, 3, 8, 8)}),)))
 
 
 @pytest.mark.parametrize(("name", "shape"), [("y", (1, 3, 8, 8)), ("x", (1, 4, 8, 8)), ("x", (1, 3, 8))])
 def test_shapes_that_no_input_has_are_refused(name: str, shape: tuple[int, ...]) -> None:
-    for subject in (Subject("m.onnx", fixed={"x": (1, 3, 8, 8)}), Subject("m.onnx", free={"x": (-1, 3, 8, 8)})):
+    for subject in (Subject("m.onnx", shapes={"x": (1, 3, 8, 8)}), Subject("m.onnx", shapes={"x": (-1, 3, 8, 8)})):
         with pytest.raises(UsageError, match=r"no input «y»|does not fit"):
             flags(subject, BuildOptions(profiles=(Profile.only({name: shape}),)))
 
 
 def test_other_free_dimensions_ask_for_shapes() -> None:
     with pytest.raises(UsageError, match="besides the batch"):
-        flags(Subject("m.onnx", free={"x": (-1, 3, -1, -1)}), BuildOptions())
+        flags(Subject("m.onnx", shapes={"x": (-1, 3, -1, -1)}), BuildOptions())
 
 
 def test_several_profiles_are_numbered_in_order_from_9_on() -> None:
@@ -209,13 +209,13 @@ def test_flags_that_no_guide_of_tensorrt_rtx_shows_are_named() -> None:
 
 
 def test_names_are_quoted_for_a_shell() -> None:
-    subject = Subject("my models/m$1.onnx", free={"in:0": (-1, 4)})
+    subject = Subject("my models/m$1.onnx", shapes={"in:0": (-1, 4)})
     words = shlex.split(command(subject, BuildOptions(), plan="a plan", version="8.6").text)
     assert "--onnx=my models/m$1.onnx" in words
     assert "--saveEngine=a plan" in words
     assert "--optShapes=in:0:32x4" in words  # trtexec splits at the last colon
     with pytest.raises(UsageError, match="comma"):
-        command(Subject("m", free={"a,b": (-1, 4)}), BuildOptions(), plan="p", version="8.6")
+        command(Subject("m", shapes={"a,b": (-1, 4)}), BuildOptions(), plan="p", version="8.6")
 
 
 def test_a_model_tells_its_free_inputs_its_nodes_and_q_dq() -> None:
