@@ -27,6 +27,35 @@ _REASONS = {
 _LONGEST_STEM = 64  # a file name may have 255 bytes; 64 characters and the random part stay below that
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, where they are not there yet.
+
+    Raises
+    ------
+    MachineError
+        When it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = _REASONS.get(error.errno or 0, "the file system takes no folder there; write elsewhere")
+        raise MachineError(f"The folder '{folder}' cannot be created: {reason}.") from error
+
+
+def check_place(path: Path) -> None:
+    """Refuse a file that could not be written, before the work for it is done.
+
+    Raises
+    ------
+    MachineError
+        When its folder, or the one in which that is to be made, takes no files.
+    """
+    there = next(folder for folder in path.absolute().parents if folder.exists())
+    if there.is_dir() and not os.access(there, os.W_OK | os.X_OK):
+        said = "does not let you write (its permissions, or a read-only file system); write elsewhere"
+        raise MachineError(f"Cannot write '{path}': the folder '{there}' {said}.")
+
+
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a temporary path beside `path`; what is written there takes the place of `path` on success.
@@ -48,7 +77,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         if target.is_dir():
             raise InputError(f"Cannot write '{target}': it is a folder; give the name of a file.")
-        target.parent.mkdir(parents=True, exist_ok=True)
+        if not target.parent.is_dir():
+            make_folder(target.parent)
         yield temporary
         _flush(temporary)
         temporary.replace(target)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from quantlab.atomic import atomic_path
+from quantlab.atomic import atomic_path, check_place, make_folder
 from quantlab.errors import InputError, MachineError
 
 
@@ -96,6 +96,22 @@ def test_a_folder_in_place_of_the_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     with pytest.raises(InputError, match="is a folder"):
         write(tmp_path / "out", "x")
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="the system has no folder that takes no folders")
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    with pytest.raises(MachineError, match="'/proc/none' cannot be created"):
+        write(Path("/proc/none/a.json"), "x")
+    make_folder(tmp_path / "a" / "b")
+    make_folder(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()
+
+
+def test_a_place_is_looked_at_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_place(tmp_path / "new" / "deep" / "a.json")
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write everywhere
+    with pytest.raises(MachineError, match=r"Cannot write '.*a\.json': the folder '.*' does not let you write"):
+        check_place(tmp_path / "new" / "deep" / "a.json")
 
 
 def test_a_file_in_place_of_a_folder_is_refused(tmp_path: Path) -> None:

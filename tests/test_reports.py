@@ -51,8 +51,8 @@ def test_every_figure_is_listed_with_the_command_that_made_it() -> None:
 def test_two_gpus_collect_what_readme_says() -> None:
     found = json.loads((GPU / "scaling.json").read_text(encoding="utf-8"))
     one, two = (found["ways"][f"ray, {count}"]["images_per_second"] for count in (1, 2))
-    readme = (GPU.parents[1] / "README.md").read_text(encoding="utf-8")
-    assert f"Two H200s collect {two:,.0f} images a second, one {one:,.0f}" in readme
+    commands = (GPU.parents[1] / "notebooks" / "commands.md").read_text(encoding="utf-8")
+    assert f"Two H200s collect {two:,.0f} images a second, one {one:,.0f}" in commands
     assert found["same_histograms"]
 
 

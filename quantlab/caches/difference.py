@@ -65,6 +65,11 @@ class CacheDifference:
         return not (self.only_first or self.only_second or self.changes)
 
     @property
+    def related(self) -> bool:
+        """Whether they may be of one network: they share at least half of the smaller one's tensors."""
+        return self.common >= min(len(self.only_first), len(self.only_second))
+
+    @property
     def changed(self) -> dict[str, tuple[float, float]]:
         """Tensor → both scales, in the order of `changes`."""
         return {change.tensor: (change.first, change.second) for change in self.changes}

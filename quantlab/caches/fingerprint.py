@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -27,6 +27,8 @@ Histograms: TypeAlias = Mapping[str, AnyHistogram]
 MAXIMUM = "MinMaxCalibration"
 OTHER = "no calibrator of TensorRT"
 _MOST = 0.9  # of the tensors have to agree
+_SOME = 0.2  # of them, where others leave no mark
+_ENOUGH = 3
 _EQUAL = 1e-6  # relative; TensorRT's own scales differ from the formulas by up to 7e-7
 _GRID: Mapping[str, Callable[[Any], float]] = {
     "EntropyCalibration2": lambda h: TensorRTEntropy2()(h).amax,
@@ -95,39 +97,50 @@ def _by_marks(cache: CalibrationCache, network: CacheNetwork | None) -> Fingerpr
         return _without_network(cache)
     scales = network.scales(cache.scales)
     fused = bool(network.inner) and network.inner.isdisjoint(scales)
-    marks: Counter[Mark] = Counter(mark(scale * 127, ceiling) for scale, ceiling in _ceilings(scales, network))
-    return _judged(marks, _breaks_maximum(scales, network), cache.algorithm, fused=fused)
+    places = [(mark(scale * 127, ceiling), cut) for scale, ceiling, cut in _ceilings(scales, network)]
+    return _judged(places, _breaks_maximum(scales, network), cache.algorithm, fused=fused)
 
 
-def _ceilings(scales: Mapping[str, float], network: CacheNetwork) -> Iterator[tuple[float, float]]:
-    """Yield scale and bound where an operator sets the bound; what only passes its values on says nothing new."""
+def _ceilings(scales: Mapping[str, float], network: CacheNetwork) -> Iterator[tuple[float, float, bool]]:
+    """Yield scale, bound, and whether what was read reaches further; what only passes values on says nothing new."""
     for node in network.graph.nodes:
-        if operator(node) == "Clip" and node.output[0] in network.bounds and node.output[0] in scales:
-            yield scales[node.output[0]], network.bounds[node.output[0]]
+        output = node.output[0]
+        if operator(node) == "Clip" and output in network.bounds and output in scales:
+            bound = network.bounds[output]
+            yield scales[output], bound, scales.get(node.input[0], 0.0) * 127 > bound
 
 
-def _judged(marks: Counter[Mark], impossible: str, header: str, *, fused: bool) -> Fingerprint:
-    """Judge by the marks; `fused`: the keys are the tensors that remain after fusion, as Legacy's and those made of Q/DQ."""
-    total = sum(marks.values())
+def _judged(places: Sequence[tuple[Mark, bool]], impossible: str, header: str, *, fused: bool) -> Fingerprint:
+    """Judge by the marks; `fused`: the keys are the tensors that remain after fusion, as Legacy's and those made of Q/DQ.
+
+    Values that never reach the bound leave no mark, whoever calibrated; a middle is found by chance once in 125 times.
+    """
+    total, marks = len(places), Counter(kind for kind, _ in places)
     if total == 0:
         return Fingerprint(None, "unknown", "No operator of the network tells how large a tensor gets.")
     words = (
         f"Of {total} tensors behind a Clip, {marks['middle']} end in the middle of a bin, {marks['top']} at the bound, "
     )
     words += f"{marks['edge']} at another edge and {marks['none']} off the grid.{impossible}"
-    if marks["middle"] >= _MOST * total:
+    strangers = marks["top"] + marks["edge"]
+    if marks["middle"] >= min(_MOST * total, max(2, _SOME * total)) and strangers <= (1 - _MOST) * total:
         return Fingerprint("EntropyCalibration2", "likely", words)
-    if marks["top"] >= _MOST * total and not impossible:
+    if marks["top"] >= total / 2 and marks["middle"] + marks["edge"] <= (1 - _MOST) * total and not impossible:
         # A percentile that cuts nothing off there leaves the same marks: the header decides.
         return Fingerprint(MAXIMUM if header == MAXIMUM else f"{MAXIMUM} or a percentile", "likely", words)
-    if marks["top"] + marks["edge"] >= _MOST * total and marks["edge"]:
+    if strangers >= _MOST * total and marks["edge"]:
         if fused:
             return Fingerprint(
                 "LegacyCalibration", "likely", f"{words} Its keys are the tensors that remain after fusion."
             )
         # Legacy's keys are those after fusion, and here are others.
         return Fingerprint(OTHER, "likely", f"{words} Another program's entropy search ends at edges.")
-    return Fingerprint(OTHER, "likely", words)
+    cut = [kind for kind, beyond in places if beyond]
+    if len(cut) >= _ENOUGH and cut.count("none") >= _MOST * len(cut):
+        return Fingerprint(
+            OTHER, "likely", f"{words} What the Clips read reaches further, so their bounds were reached."
+        )
+    return Fingerprint(None, "unknown", f"{words} Histograms would tell.")
 
 
 def _breaks_maximum(scales: Mapping[str, float], network: CacheNetwork) -> str:

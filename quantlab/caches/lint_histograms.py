@@ -7,8 +7,10 @@ from collections.abc import Collection, Iterator, Mapping
 from quantlab.caches.harm import AnyHistogram, harm, least_harm
 from quantlab.caches.lint_lines import about
 from quantlab.graph.finding import Finding
+from quantlab.numerics.tensorrt_histogram import BINS, TensorRTHistogram
 
-_UNREACHED = 1.5  # a grid whose width doubled in calibration may exceed the maximum by less
+_UNREACHED = 1.5  # the grid of TensorRT's calibrators may end beyond the maximum
+_HALF_A_BIN = 1.001
 _LOST_DB = 6.0  # one bit
 
 
@@ -21,7 +23,7 @@ def check_histograms(
         if seen is None or seen.amax == 0:
             continue
         reach = scale * 127
-        if reach > seen.amax * _UNREACHED:
+        if reach > _most(seen):
             message = (
                 f"It reaches {reach:.4g}, and no value exceeds {seen.amax:.4g}: ×{reach / seen.amax:.3g} too wide."
             )
@@ -35,3 +37,10 @@ def check_histograms(
             message = f"It clips {100 * now.clipped:.3g} % at {reach:.4g} and leaves {now.sqnr_db:.1f} dB; "
             message += f"{best * 127:.4g} would leave {then.sqnr_db:.1f} dB."
             yield about("warning", "lossy", tensor, message, "Calibrate it with squared-error.")
+
+
+def _most(seen: AnyHistogram) -> float:
+    """Return the largest range that a calibrator would give: where TensorRT's grid ends, if that is known."""
+    if isinstance(seen, TensorRTHistogram):
+        return max(seen.amax, seen.width * BINS) * _HALF_A_BIN
+    return seen.amax * _UNREACHED

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -15,21 +15,26 @@ from quantlab.graph.finding import Finding, Severity
 TRTEXEC = "EntropyCalibration2"
 _HALF = 65504.0  # float16's largest
 _FIRST_WITHOUT = 11
+_VERSION = re.compile(r"(?:tensorrt@)?(\d+(?:\.\d+){0,3})")
 _CONVERT = "Turn it into a Q/DQ model with `quantlab cache convert CACHE --model MODEL.onnx -o MODEL.int8.onnx`."
 
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """Who is to read the cache: TensorRT's version, such as «8.6.1», and the calibrator; None where it is not known."""
+    """Who is to read the cache: TensorRT's version, such as «8.6.1», the calibrator (None: not known), whether for a DLA."""
 
     version: str | None = None
     calibrator: str | None = None
+    dla: bool = False
 
     def __post_init__(self) -> None:
         if self.calibrator is not None and self.calibrator not in ALGORITHMS:
             raise UsageError(f"Unknown calibrator «{self.calibrator}»; the known ones are {', '.join(ALGORITHMS)}.")
-        if self.version is not None and not self.version.partition(".")[0].isdecimal():
-            raise UsageError(f"A TensorRT version looks like 8.6.1, not «{self.version}».")
+        if self.version is not None:
+            found = _VERSION.fullmatch(self.version)
+            if not found:
+                raise UsageError(f"A TensorRT version looks like 8.6.1, not «{self.version}».")
+            object.__setattr__(self, "version", found[1])
 
     @property
     def major(self) -> int | None:
@@ -60,8 +65,9 @@ def check_header(cache: CalibrationCache, reader: Reader) -> Iterator[Finding]:
         return
     if int(cache.version.partition(".")[0]) != reader.major:
         message = f"The header names TensorRT {cache.version}, and TensorRT {reader.version} is to read it."
-        yield about("error", "version", "", message, f"Change it with `quantlab cache retarget --to {reader.version}`.")
-    elif cache.version != reader.version:
+        whole = reader.version if reader.version and "." in reader.version else f"{reader.version}.0"
+        yield about("error", "version", "", message, f"Change it with `quantlab cache retarget --tensorrt {whole}`.")
+    elif not f"{cache.version}.".startswith(f"{reader.version}."):
         message = (
             f"The header names TensorRT {cache.version}, not {reader.version}; within a major version that is read."
         )
@@ -70,17 +76,23 @@ def check_header(cache: CalibrationCache, reader: Reader) -> Iterator[Finding]:
 
 def check_lines(text: CacheText) -> Iterator[Finding]:
     """Check that every line is one, names a tensor once, and holds a scale that TensorRT can use."""
+    if text.crlf:
+        message = (
+            "Its lines end with CR and LF; TensorRT writes LF alone, and may take the CR for a part of the header."
+        )
+        yield about("warning", "line-ends", "", message, "`quantlab cache retarget` writes it anew, with LF.")
     for number, words in text.broken:
         message = f"Line {number} is not «tensor name: eight hex digits»: «{words[:60]}»."
         yield about("error", "malformed", "", message, "Write the cache anew; TensorRT may refuse or skip it.")
     if not text.lines:
         yield about("error", "empty", "", "The cache has no scale at all.", "Calibrate.")
-    counts = Counter(line.tensor for line in text.lines)
-    for tensor, count in counts.items():
-        if count > 1:
-            values = {line.scale for line in text.lines if line.tensor == tensor}
-            differ = "with different scales" if len(values) > 1 else "with one scale"
-            message = f"The cache names it {count} times, {differ}."
+    given: dict[str, list[float]] = {}
+    for line in text.lines:
+        given.setdefault(line.tensor, []).append(line.scale)
+    for tensor, values in given.items():
+        if len(values) > 1:
+            differ = "with different scales" if len(set(values)) > 1 else "with one scale"
+            message = f"The cache names it {len(values)} times, {differ}."
             yield about("error", "twice", tensor, message, "Keep one line; which of them holds is not defined.")
     for line in text.lines:
         yield from _number(line.tensor, line.scale)

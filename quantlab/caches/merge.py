@@ -1,9 +1,11 @@
 """Several caches of one model become one."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, get_args
 
+from quantlab.caches.tensors import related
+from quantlab.caches.words import counted
 from quantlab.calibration.provenance import DataIdentity, Provenance
 from quantlab.calibration.trt_cache import CalibrationCache
 from quantlab.errors import InputError, StaleError, UsageError
@@ -59,12 +61,31 @@ def merge(caches: Sequence[CalibrationCache], *, policy: Policy = "refuse") -> M
         Conflict(tensor, tuple(scales), kept[tensor]) for tensor, scales in given.items() if len(set(scales)) > 1
     )
     if conflicts and policy == "refuse":
-        listed = "; ".join(f"«{c.tensor}»: {', '.join(f'{s:.6g}' for s in c.scales)}" for c in conflicts[:_LISTED])
+        named = "; ".join(f"«{c.tensor}»: {', '.join(f'{s:.6g}' for s in c.scales)}" for c in conflicts[:_LISTED])
         more = f" and {len(conflicts) - _LISTED} more" if len(conflicts) > _LISTED else ""
         raise InputError(
-            f"{len(conflicts)} tensors have several scales ({listed}{more}): choose with --policy max or --policy first."
+            f"{counted(len(conflicts), 'tensor')} with several scales ({named}{more}): choose with --policy max or --policy first."
         )
     return Merged(CalibrationCache(caches[0].header, kept), conflicts)
+
+
+def check_one_network(caches: Mapping[str, CalibrationCache]) -> None:
+    """Refuse caches, by what errors call them, that share too few names to be of one network.
+
+    Raises
+    ------
+    InputError
+        For a cache that shares less than half of the smaller set of names with all before it.
+    """
+    seen: set[str] = set()
+    for what, cache in caches.items():
+        if not related(cache.scales, seen):
+            raise InputError(
+                f"{what} and the caches before it share {len(seen & set(cache.scales))} of {len(cache.scales)} and {len(seen)} "
+                "tensors: they are of different networks. Parts of one network are merged with --model MODEL.onnx, which "
+                "checks each against it, or with --parts, which takes your word."
+            )
+        seen |= set(cache.scales)
 
 
 def merged_provenance(parts: Sequence[Provenance | None]) -> Provenance | None:

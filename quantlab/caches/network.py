@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 import onnx
 
-from quantlab.caches.tensors import CacheTensors, cache_tensors
+from quantlab.caches.tensors import CacheTensors, observable
 from quantlab.graph.model import Model
 from quantlab.graph.normalise import normalise
 from quantlab.graph.patterns import WEIGHTED, averages, fusion, moves, source
@@ -66,7 +66,7 @@ class CacheNetwork:
         names = frozenset((*_names(model.proto.graph), *graph.tensors(), *graph.initializers))
         return cls(
             graph,
-            cache_tensors(model),
+            observable(graph, normal.all_aliases),
             names,
             MappingProxyType(normal.all_aliases),
             frozenset(placement.activations),

@@ -165,9 +165,11 @@ def _without(qdq: QdqGraph, alias: dict[str, str]) -> tuple[onnx.ModelProto, dic
 
 def _drop_unread(graph: onnx.GraphProto) -> None:
     read = {o.name for o in graph.output} | {t for node in graph.node for t in (*node.input, *captured(node))}
-    kept = [tensor for tensor in graph.initializer if tensor.name in read]
     stored = {tensor.name for tensor in graph.initializer}
-    inputs = [value for value in graph.input if value.name in read or value.name not in stored]
-    del graph.initializer[:], graph.input[:]
-    graph.initializer.extend(kept)
-    graph.input.extend(inputs)
+    # In place: a list of those to keep would hold a second copy of all weights.
+    for index in reversed(range(len(graph.initializer))):
+        if graph.initializer[index].name not in read:
+            del graph.initializer[index]
+    for index in reversed(range(len(graph.input))):
+        if graph.input[index].name in stored - read:
+            del graph.input[index]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -40,19 +41,19 @@ def float_weights(qdq: QdqGraph, original: Model | None) -> FloatWeights:
     given = {} if original is None else _floats(original)
     taken = {*qdq.graph.initializers, *qdq.graph.tensors()}
     found: dict[str, onnx.TensorProto] = {}
-    same: dict[bytes, onnx.TensorProto] = {}
+    same: dict[tuple[str, bytes], onnx.TensorProto] = {}
     replaced = 0
     for step in qdq.steps:
         if step.quantizes or step.tensor != step.node.input[0]:
             continue
         values = _dequantized(qdq.graph, step)
         name = step.tensor.removesuffix(_SUFFIX)
-        exact = given.get(name)
+        exact = None if name not in given else np.asarray(onnx.numpy_helper.to_array(given[name]))
         if exact is not None and values.shape == exact.shape:
             _check_rounds(name, exact, values, step)
             values = exact
             replaced += 1
-        key = b"|".join((name.encode("utf-8", "surrogatepass"), values.tobytes()))
+        key = name, hashlib.sha256(np.ascontiguousarray(values).data).digest()
         if key not in same:
             free = name if name not in taken else _free(f"{name}_float", taken)
             taken.add(free)
@@ -72,8 +73,9 @@ def _dequantized(graph: Graph, step: Step) -> F32:
         raise InputError(
             f"{where} has scales in blocks, or stores {integers.dtype}: only whole numbers a channel can be read."
         )
-    scale, zero = _along(step, step.scale, integers), _along(step, step.zero_point.astype(np.int64), integers)
-    return np.asarray((integers.astype(np.int64) - zero).astype(np.float32) * scale.astype(np.float32), np.float32)
+    wide = np.int16 if integers.itemsize == 1 else np.int64  # holds the difference of any two
+    scale, zero = _along(step, step.scale, integers), _along(step, step.zero_point.astype(wide), integers)
+    return np.asarray((integers.astype(wide) - zero).astype(np.float32) * scale.astype(np.float32), np.float32)
 
 
 def _along(step: Step, values: NDArray[Any], integers: NDArray[Any]) -> NDArray[Any]:
@@ -88,11 +90,9 @@ def _along(step: Step, values: NDArray[Any], integers: NDArray[Any]) -> NDArray[
     return values.reshape([-1 if i == axis else 1 for i in range(integers.ndim)])
 
 
-def _floats(model: Model) -> dict[str, F32]:
+def _floats(model: Model) -> dict[str, onnx.TensorProto]:
     return {
-        tensor.name: np.asarray(onnx.numpy_helper.to_array(tensor))
-        for tensor in model.proto.graph.initializer
-        if tensor.data_type == onnx.TensorProto.FLOAT
+        tensor.name: tensor for tensor in model.proto.graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT
     }
 
 

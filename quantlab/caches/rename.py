@@ -12,6 +12,8 @@ from quantlab.caches.lint import LintedCache, lint_cache
 from quantlab.caches.matching import match
 from quantlab.caches.network import CacheNetwork
 from quantlab.caches.signature import Level
+from quantlab.caches.tensors import related
+from quantlab.caches.words import counted
 from quantlab.calibration.provenance import Provenance
 from quantlab.calibration.trt_cache import CacheLine, CacheText, CalibrationCache
 from quantlab.errors import InputError
@@ -75,14 +77,14 @@ class Renamed:
         if self.ambiguous:
             old, candidates = next(iter(self.ambiguous.items()))
             raise InputError(
-                f"The structure does not tell where {len(self.ambiguous)} tensors went; «{old}», for instance, may be "
+                f"The structure does not tell where {counted(len(self.ambiguous), 'tensor')} went; «{old}», for instance, may be "
                 f"{_listed(candidates)}. Give the cache those names by hand, or leave them out with --partial."
             )
         errors = [finding for finding in self.linted.findings if finding.severity == "error"]
         if errors:
             first = errors[0]
             raise InputError(
-                f"The renamed cache does not suit the new model: {len(errors)} errors; «{first.tensor or first.rule}»: "
+                f"The renamed cache does not suit the new model: {counted(len(errors), 'error')}; «{first.tensor or first.rule}»: "
                 f"{first.message} Write it all the same with --partial."
             )
 
@@ -101,12 +103,11 @@ def rename(cache: CalibrationCache, old: Model, new: Model) -> Renamed:
     Raises
     ------
     InputError
-        A model with Q/DQ, or a cache with no tensor of the old model.
+        A model with Q/DQ, the cache of another model than the old one, or models that share nothing.
     """
     before, after = CacheNetwork.of(old), CacheNetwork.of(new)
     scales = {t: s for t, s in before.scales(cache.scales).items() if t in set(before.tensors.tensors)}
-    if not scales:
-        raise InputError("The cache has no tensor of the old model: it was made for another one.")
+    _check_old(cache, scales, before, after)
     found = match(before.graph, after.graph)
     pairs, levels = dict(found.pairs), dict(found.levels)
     ambiguous: dict[str, tuple[str, ...]] = {}
@@ -126,6 +127,11 @@ def rename(cache: CalibrationCache, old: Model, new: Model) -> Renamed:
         for t in after.tensors.tensors
         if t in back and back[t] in scales
     )
+    if not rows:
+        raise InputError(
+            f"None of the {len(scales)} tensors of the cache is told in «{new.name}»: it is another network, and nothing is "
+            "written."
+        )
     own = [key for key in cache.scales if key.startswith(_OWN)]
     carried = tuple(own) if _operators(old) == _operators(new) else ()
     result = _written(cache, rows, after, carried)
@@ -163,6 +169,17 @@ def moved_provenance(provenance: Provenance, old: Model, new: Model, renamed: Re
     told = "same weights" if renamed.told_by_weights else "other weights"
     versions = dict(provenance.versions) | {"renamed from": f"{provenance.model_name}, {provenance.model}, {told}"}
     return replace(provenance, model=new.digest, model_name=new.name, versions=versions)
+
+
+def _check_old(cache: CalibrationCache, scales: Mapping[str, float], before: CacheNetwork, after: CacheNetwork) -> None:
+    """Refuse the cache of another model than the old one; `scales` are those of the old one's tensors."""
+    names = before.tensors.tensors
+    keys = {before.aliases.get(key, key) for key in cache.scales}
+    if scales and related(keys, names):
+        return
+    swapped = cache.scales and related(cache.scales, after.tensors.tensors)
+    why = "are --from and --to swapped?" if swapped else "it was made for another model."
+    raise InputError(f"The cache has {len(scales)} of the {len(names)} tensors of the old model, --from: {why}")
 
 
 def _written(

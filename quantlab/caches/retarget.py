@@ -35,7 +35,9 @@ def retargeted(
             "`quantlab cache convert CACHE --model MODEL.onnx --target tensorrt@11.0 -o MODEL.int8.onnx`."
         )
     if wanted is None and named != "LegacyCalibration":
-        raise UsageError(f"The header «{cache.header[:60]}» names no TensorRT version: give one, as in --to 8.6.1.")
+        raise UsageError(
+            f"The header «{cache.header[:60]}» names no TensorRT version: give one, as in --tensorrt 8.6.1."
+        )
     if named == "LegacyCalibration" == cache.algorithm and quantile is None:
         return cache  # its first line names no version
     share = TensorRTLegacy().quantile if quantile is None else quantile

@@ -15,6 +15,7 @@ from quantlab.errors import InputError, UsageError
 ALGORITHMS = ("EntropyCalibration2", "MinMaxCalibration", "EntropyCalibration", "LegacyCalibration")
 _HEX = re.compile("[0-9a-fA-F]{8}")
 _NUMBER = re.compile("[0-9]{1,9}")
+_MOST_LINES = 1 << 18
 _LEGACY = re.compile("[0-9]+ [0-9a-f]{16} [0-9a-f]{16}")
 
 
@@ -55,11 +56,15 @@ class CacheLine:
 
 @dataclass(frozen=True, slots=True)
 class CacheText:
-    """A cache as it stands in the file: the first line, the lines that say something, and (number, text) of those that do not."""
+    """A cache as it stands in the file: the first line, the lines that say something, and (number, text) of those that do not.
+
+    `crlf`: whether the first line ends with CR and LF.
+    """
 
     header: str
     lines: tuple[CacheLine, ...]
     broken: tuple[tuple[int, str], ...] = ()
+    crlf: bool = False
 
 
 def header(version: str, algorithm: str, *, quantile: float = 0.9999, cutoff: float = 1.0) -> str:
@@ -113,14 +118,18 @@ def scan_cache(text: str) -> CacheText:
     Raises
     ------
     InputError
-        For text whose first line is no cache's.
+        For text whose first line is no cache's, or with more lines than any network has tensors.
     """
+    if text.count("\n") > _MOST_LINES:
+        raise InputError(
+            f"It has more than {_MOST_LINES:,} lines, and no network has that many tensors: give a calibration cache."
+        )
     # Not splitlines(): a name may hold what only Unicode calls a line break.
     lines = [line.removesuffix("\r") for line in text.split("\n")]
     first = lines[0] if lines else ""
     if not (first.startswith("TRT-") or _LEGACY.fullmatch(first)):
         raise InputError(
-            f"This is no TensorRT calibration cache: it begins with «{first[:40]}», not with TRT-<version>-<algorithm>."
+            f"This is no TensorRT calibration cache: it {_beginning(first)}, not with TRT-<version>-<algorithm>."
         )
     entries: list[CacheLine] = []
     broken: list[tuple[int, str]] = []
@@ -132,7 +141,7 @@ def scan_cache(text: str) -> CacheText:
             broken.append((number, line))
         else:
             entries.append(CacheLine(number, name, struct.unpack("!f", bytes.fromhex(digits.strip()))[0]))
-    return CacheText(first, tuple(entries), tuple(broken))
+    return CacheText(first, tuple(entries), tuple(broken), text[len(first) : len(first) + 1] == "\r")
 
 
 def render_cache(cache: CalibrationCache) -> str:
@@ -190,6 +199,12 @@ def table_of(cache: CalibrationCache, known: frozenset[str] | None = None) -> Sc
         role: Role = "activation" if known is None or name in known else "unknown"
         rows.append(Scale(name, (scale,), role=role, method=f"calibration cache ({cache.algorithm})"))
     return ScaleTable(tuple(rows), cache_header=cache.header)
+
+
+def _beginning(line: str) -> str:
+    if line.startswith("\ufeff"):
+        return "begins with a byte order mark (save it as UTF-8 without one)"
+    return f"begins with «{line[:40]}»" if line else "is empty, or begins with an empty line"
 
 
 def _double(value: float) -> str:

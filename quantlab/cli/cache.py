@@ -34,6 +34,7 @@ def add_to(app: typer.Typer) -> None:
 
 def _show(cache: CacheFile, model: OfModel = None, as_json: options.Json = False, quiet: options.Quiet = False) -> None:
     from quantlab.caches.tensors import cache_tensors
+    from quantlab.caches.words import counted
     from quantlab.calibration.trt_cache import CalibrationCache
     from quantlab.graph.model import load_model
     from quantlab.jobs import remarks
@@ -54,8 +55,8 @@ def _show(cache: CacheFile, model: OfModel = None, as_json: options.Json = False
     out.say(f"{cache}: {head.algorithm}, TensorRT {head.version or 'of unknown version'}")
     out.table(columns, rows)
     out.say(
-        f"{len(table)} tensors"
-        + (f"; {len(unknown)} are not in the model, {len(missing)} of the model have no scale." if wanted else ".")
+        counted(len(table), "tensor")
+        + (f"; not in the model: {len(unknown):,}; of the model without a scale: {len(missing):,}." if wanted else ".")
     )
     if missing:
         out.say("Without a scale: " + ", ".join(missing))

@@ -26,6 +26,8 @@ CONVERT = described(
     ),
 )
 _LISTED = 12
+_CACHES = ("", ".cache", ".calib", ".bin", ".table", ".txt")  # what NVIDIA's tools and samples call theirs
+_DEFAULT = "Default: that of the cache that a Q/DQ model was made of, else"
 
 Source = Annotated[
     Path,
@@ -46,32 +48,46 @@ def convert(
     widen: Annotated[
         bool, typer.Option("--widen", help="From Q/DQ: affine activations get the symmetric scale around their range.")
     ] = False,
-    tensorrt: Annotated[str, typer.Option(metavar="VERSION", help="TensorRT that will read the cache.")] = "8.6.1",
+    tensorrt: Annotated[
+        str | None, typer.Option(metavar="VERSION", help=f"TensorRT that will read the cache. {_DEFAULT} 8.6.1.")
+    ] = None,
     algorithm: Annotated[
-        str, typer.Option(metavar="NAME", help="Calibrator that the header names.")
-    ] = "EntropyCalibration2",
-    partial: Annotated[
-        bool, typer.Option("--partial", help="Write the cache although tensors of the model have no scale.")
-    ] = False,
+        str | None,
+        typer.Option(metavar="NAME", help=f"Calibrator that the header names. {_DEFAULT} EntropyCalibration2."),
+    ] = None,
     target: options.Target = "tensorrt",
     weights: options.Weights = "int8",
     head: options.Head = "float",
-    allow_missing: options.AllowMissing = False,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Tensors of the model without a scale are to stay float: no error.")
+    ] = False,
     check: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Compare both roads on N random samples, simulated.")
     ] = None,
     data: options.Data = None,
-    preprocess: options.Preprocess = None,
+    preprocess: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|JSON",
+            rich_help_panel=options.DATA_PANEL,
+            help="What happens to each image: a .yaml or .json file, or inline JSON.",
+        ),
+    ] = None,
     force: options.Force = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Run `quantlab cache convert`."""
     from quantlab.errors import UsageError
-    from quantlab.jobs.caching import Caching, convert_to_table, make_cache
+    from quantlab.jobs.caching import DEFAULT_ALGORITHM, DEFAULT_VERSION, Caching, convert_to_table, make_cache
 
     remake: Any = "always" if force else "never"
     suffix = output.suffix.lower()
+    if suffix not in (".onnx", ".json", *_CACHES):
+        raise UsageError(
+            f"The output '{output}' ends in «{output.suffix}»: a Q/DQ model ends in .onnx, a scale table in .json, and a cache "
+            f"in {', '.join(_CACHES[1:])} or nothing."
+        )
     samples = _samples(check, data, preprocess)
     out = Output(as_json, quiet)
     if source.suffix.lower() == ".onnx":
@@ -81,6 +97,8 @@ def convert(
         return
     if plain is not None or widen:
         raise UsageError("--plain and --widen are for a source with Q/DQ (.onnx).")
+    if suffix in (".onnx", ".json") and (tensorrt or algorithm):
+        raise UsageError("--tensorrt and --algorithm are for a calibration cache as the output.")
     if suffix == ".onnx":
         choice = options.quantize_options(target, weights, head, allow_missing=allow_missing)
         _to_qdq(out, (source, _named(model), output), choice, samples, remake)
@@ -92,7 +110,8 @@ def convert(
     if suffix == ".json":
         made = convert_to_table(source, output, model, remake=remake)
     else:
-        made = make_cache(Caching(source, _named(model), output, tensorrt, algorithm, partial), remake=remake)
+        header = tensorrt or DEFAULT_VERSION, algorithm or DEFAULT_ALGORITHM
+        made = make_cache(Caching(source, _named(model), output, *header, allow_missing), remake=remake)
     out.made(made)
     out.result({"output": made.path, "fresh": made.fresh, "notes": made.notes})
 
@@ -137,7 +156,13 @@ def _to_qdq(
 
 
 def _unpacking(
-    source: Path, output: Path, plain: Path | None, original: Path | None, header: tuple[str, str], *, widen: bool
+    source: Path,
+    output: Path,
+    plain: Path | None,
+    original: Path | None,
+    header: tuple[str | None, str | None],
+    *,
+    widen: bool,
 ) -> Any:
     from quantlab.jobs.cache_unpacking import Unpacking
 
@@ -145,17 +170,18 @@ def _unpacking(
 
 
 def _unpack(out: Output, what: Any, target: str, samples: "DataSource | None", remake: Any) -> None:
+    from quantlab.caches.words import counted
     from quantlab.errors import UsageError
     from quantlab.jobs.cache_checking import check_unpacking
     from quantlab.jobs.cache_unpacking import unpack
 
+    if samples is not None and what.plain is None:
+        raise UsageError("--check and --data compare with the plain model: say where it goes, --plain MODEL.onnx.")
     made, unpacked = unpack(what, remake=remake)
     exact = unpacked.parts.exact
-    words = f"{len(exact)} scales bit for bit from Q/DQ, {len(unpacked.table)} tensors in all"
+    words = f"{counted(len(exact), 'scale')} bit for bit from Q/DQ, {counted(len(unpacked.table), 'tensor')} in all"
     roads = None
     if samples is not None:
-        if what.plain is None:
-            raise UsageError("--check and --data compare with the plain model: say where it goes, --plain MODEL.onnx.")
         roads = check_unpacking(what.quantized, what.plain, what.output, target=target, samples=samples)
         out.say(_sentence("The Q/DQ model and the plain model with the cache", roads))
     out.made(made, words)
@@ -174,7 +200,7 @@ def _unpack(out: Output, what: Any, target: str, samples: "DataSource | None", r
 
 def _show(out: Output, found: "Conversion") -> None:
     kept, counts = found.scales, found.coverage.counts
-    out.say(f"Scales: {len(kept.same)} bit for bit those given, {len(kept.other)} others.")
+    out.say(f"Scales: {len(kept.same)} bit for bit those given, {len(kept.other)} of another value.")
     for tensor, (given, has) in list(kept.other.items())[:_LISTED]:
         out.say(f"  {tensor}: {given:.6g} given, {has:.6g} in the model, as tensors that are joined have one scale")
     out.say(
@@ -192,8 +218,10 @@ def _show(out: Output, found: "Conversion") -> None:
 
 
 def _sentence(what: str, found: "Equality") -> str:
+    from quantlab.caches.words import counted
+
     return (
-        f"{what}, simulated on {found.samples} samples: {100 * found.same_bits:.4g} % of the output values equal bit for bit, "
+        f"{what}, simulated on {counted(found.samples, 'sample')}: {100 * found.same_bits:.4g} % of the output values equal bit for bit, "
         f"agreement {100 * found.agreement:.4g} %, SQNR {found.sqnr_db:.2f} dB."
     )
 

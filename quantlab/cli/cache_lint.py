@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 
 LINT = described(
     "Check a calibration cache: header, names, scales; with --model along the network's operators, with --histograms on counted "
-    "values. Errors make the exit code 1, with --strict warnings too.",
+    "values. Errors (TensorRT refuses or ignores it, or the cache contradicts itself) make the exit code 1, with --strict "
+    "warnings (accuracy lost) too.",
     examples=(
-        "quantlab cache lint int8.cache --model model.onnx --target 8.6.1",
+        "quantlab cache lint int8.cache --model model.onnx --tensorrt 8.6.1",
         "quantlab cache lint int8.cache --model model.onnx --histograms run/histograms.h5 --strict --json",
+        "quantlab cache lint int8.cache --model model.onnx --tensorrt 8.6.1 --dla",
     ),
     exits=(0, 1, 2, 4),
 )
@@ -32,6 +34,9 @@ DIFF = described(
     ),
     exits=(0, 1, 2, 4),
 )
+
+_SHOWN = 100
+_NAMED = 12
 
 Cache = Annotated[Path, typer.Argument(metavar="CACHE", help="A TensorRT calibration cache.")]
 Scales = Annotated[Path, typer.Argument(metavar="SCALES", help="A calibration cache, or a scale table (.json, .csv).")]
@@ -49,13 +54,16 @@ def lint(
     cache: Cache,
     *,
     model: OfModel = None,
-    target: Annotated[
+    tensorrt: Annotated[
         str | None, typer.Option(metavar="VERSION", help="TensorRT that will read it, as 8.6.1.", show_default=False)
     ] = None,
-    calibrator: Annotated[
+    algorithm: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="Calibrator that will read it, as EntropyCalibration2.", show_default=False),
     ] = None,
+    dla: Annotated[
+        bool, typer.Option("--dla", help="A DLA is to run it, where all tensors of a Concat need one scale.")
+    ] = False,
     histograms: Counted = None,
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Tensors without a scale are to stay float: no error.")
@@ -66,15 +74,16 @@ def lint(
 ) -> None:
     """Run `quantlab cache lint`."""
     from quantlab.caches.lint_lines import Reader
+    from quantlab.caches.words import counted
     from quantlab.jobs.cache_linting import lint_file
 
-    reader = Reader(target, calibrator)
+    reader = Reader(tensorrt, algorithm, dla)
     found = lint_file(cache, reader=reader, model=model, histograms=histograms, allow_missing=allow_missing)
     out = Output(as_json, quiet)
     show_findings(out, found)
     counts = found.counts
     out.say(
-        f"{cache}: {found.tensors} tensors, {counts['error']} errors, {counts['warning']} warnings, {counts['note']} notes."
+        f"{cache}: {counted(found.tensors, 'tensor')}, {', '.join(counted(counts[kind], kind) for kind in counts)}."
     )
     out.say(
         f"Made by: {found.made_by.algorithm or 'not to be told'} ({found.made_by.certainty}). {found.made_by.evidence}"
@@ -92,13 +101,16 @@ def diff(
     histograms: Counted = None,
     loss: Annotated[
         float | None,
-        typer.Option(min=0.0, metavar="DB", help="Loss of expected SQNR that counts as none; 1 against histograms."),
+        typer.Option(
+            min=0.0, metavar="DB", help="With histograms: loss of expected SQNR that counts as none; 1 against them."
+        ),
     ] = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Run `quantlab cache diff`."""
     from quantlab.caches.difference import Tolerance
+    from quantlab.caches.words import counted, listed
     from quantlab.jobs import remarks
     from quantlab.jobs.cache_linting import HISTOGRAMS, difference_of_files
 
@@ -114,18 +126,22 @@ def diff(
     )
     for path, only in sides:
         if only:
-            out.say(f"Only in {path}: {', '.join(only)}")
+            out.say(f"Only in '{path}': {listed(only, _NAMED)}")
+    if not found.related:
+        out.say("They are of different models, or of two exports: `quantlab cache rename` takes a cache along.")
     if found.changes:
         out.say("Scales that lose against the best ones for these histograms" if best else "Scales that differ")
         _show_changes(out, found, ("best", "has") if best else ("first", "second"))
-    out.say(f"{found.common} tensors in both, {len(found.changes)} with another scale.")
+    differ = "with another scale" if not tolerance and loss is None and not best else "beyond what is tolerated"
+    out.say(f"{counted(found.common, 'tensor')} in both, {len(found.changes):,} {differ}.")
     notes = tuple(
-        f"{path}: {note}" for path, t in zip((first, second), tables, strict=False) for note in remarks.on_table(t)
+        f"'{path}': {note}" for path, t in zip((first, second), tables, strict=False) for note in remarks.on_table(t)
     )
     out.remarks(notes)
     out.result(
         {
             "same": found.same,
+            "related": found.related,
             "headers": list(found.headers),
             "only_first": list(found.only_first),
             "only_second": list(found.only_second),
@@ -144,8 +160,10 @@ def show_findings(out: Output, found: "LintedCache") -> None:
     if found.findings:
         out.table(
             ("severity", "rule", "tensor", "what is wrong", "what to do"),
-            [(f.severity, f.rule, f.tensor, f.message, f.fix) for f in found.findings],
+            [(f.severity, f.rule, f.tensor, f.message, f.fix) for f in found.findings[:_SHOWN]],
         )
+        if len(found.findings) > _SHOWN:
+            out.say(f"and {len(found.findings) - _SHOWN:,} more: --json lists them.")
 
 
 def lint_fields(found: "LintedCache") -> dict[str, object]:

@@ -77,6 +77,7 @@ def _calibrate(
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
+    from quantlab.cli.phases import phases
     from quantlab.jobs.caching import DEFAULT_VERSION, Caching, algorithm_of, check_caching, make_cache
     from quantlab.jobs.calibrating import Calibrating, calibrate_scales, export_csv, parse_scheme
     from quantlab.storage.scale_table_json import read_scale_table
@@ -89,9 +90,9 @@ def _calibrate(
         check_caching(caching)
         _check_symmetric(parse_scheme(scheme), scheme)
     remake: Any = "always" if force else "never"
-    made = [
-        calibrate_scales(Calibrating(histograms, output, method, scheme, _rules(rule or []), overrides), remake=remake)
-    ]
+    what = Calibrating(histograms, output, method, scheme, _rules(rule or []), overrides)
+    with phases("calibrating", quiet=quiet):
+        made = [calibrate_scales(what, remake=remake)]
     if csv:
         made.append(export_csv(output, output.with_suffix(".csv"), remake=remake))
     if caching is not None:

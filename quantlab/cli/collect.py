@@ -84,6 +84,7 @@ def _collect(
     source = options.data_source(
         data, fields, batch=batch, input=input, label_pattern=label_pattern, skip_bad=skip_bad, random=random
     )
+    asked = options.workers(workers, engine, address=address, threads=threads, timeout=timeout, allow_mixed=allow_mixed)
     what = Collecting(
         model=model,
         data=source,
@@ -94,15 +95,14 @@ def _collect(
         budget=parse_bytes(budget),
         nonfinite="count" if allow_nonfinite else "refuse",
         custom_ops=tuple(custom_ops or ()),
-        workers=options.workers(
-            workers, engine, address=address, threads=threads, timeout=timeout, allow_mixed=allow_mixed
-        ),
+        workers=asked,
     )
+    out = Output(as_json, quiet)
+    out.remarks(asked.remarks)
     with progress("collecting", quiet=quiet) as advance:
         made = collect_histograms(what, remake="always" if force else "never", progress=advance)
     found = read_histograms(made.path)
     sets = found.provenance.chosen_on
-    out = Output(as_json, quiet)
     out.made(made, f"{len(found)} tensors on {sets[0].count:,} samples ({found.provenance.grid})")
     out.result(
         {

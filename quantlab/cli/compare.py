@@ -27,7 +27,7 @@ _HELP = described(
         "quantlab compare model.onnx fp32.plan int8.plan -d eval.npz --batches 1,32,128 -o run/engines.json",
         "quantlab compare model.onnx fp32.plan int8.plan -d eval.npz --three-way run/model.int8.onnx -o run/guilty.json",
     ),
-    exits=(0, 1, 2, 4, 5, 6),
+    exits=(0, 1, 2, 4, 5, 6, 75, 130),
 )
 
 
@@ -143,8 +143,9 @@ def _compare(
     ops = tuple(custom_ops or ())
     remake: Remake = "always" if force else "never"
     out = Output(as_json, quiet)
+    asked = options.workers(workers, engine, address=address, threads=threads, timeout=timeout, allow_mixed=allow_mixed)
     if len(int8) > 1 or batches is not None or simulation is not None or is_plan(fp32) or is_plan(int8[0]):
-        _refuse_alone(scales=scales, latency=latency, max_drop=max_drop, workers=workers)
+        _refuse_alone(scales=scales, latency=latency, max_drop=max_drop, workers=asked.asked)
         many = LiningUp(
             fp32=fp32,
             candidates=tuple(int8),
@@ -172,10 +173,9 @@ def _compare(
         labels=not no_labels,
         custom_ops=ops,
         metrics=metrics,
-        workers=options.workers(
-            workers, engine, address=address, threads=threads, timeout=timeout, allow_mixed=allow_mixed
-        ),
+        workers=asked,
     )
+    out.remarks(asked.remarks)
     with progress("comparing", quiet=quiet) as advance:
         made = compare_models(what, remake=remake, progress=advance)
     found = read_comparison(made.path)
@@ -219,11 +219,11 @@ def _show_many(out: Output, what: "LiningUp", remake: "Remake") -> None:
     out.result({"output": made.path, "fresh": made.fresh, "notes": made.notes, **found.to_json()})
 
 
-def _refuse_alone(*, scales: Path | None, latency: bool, max_drop: float | None, workers: int | None) -> None:
+def _refuse_alone(*, scales: Path | None, latency: bool, max_drop: float | None, workers: bool) -> None:
     from quantlab.errors import UsageError
 
     given = {"--scales": scales is not None, "--latency": latency, "--max-drop": max_drop is not None}
-    given |= {"--workers": workers is not None}
+    given |= {"--workers": workers}
     for name, is_given in given.items():
         if is_given:
             raise UsageError(

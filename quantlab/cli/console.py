@@ -2,18 +2,26 @@
 
 import json
 import math
+import os
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from quantlab.errors import LONGEST
+
 if TYPE_CHECKING:
     from quantlab.jobs.step import Made
+
+MOST_ROWS = 10_000
+"""Rows of a table that are printed: laying out more takes minutes, and nobody reads them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +67,23 @@ class Output:
         if self.as_json or self.quiet:
             return
         table = Table(show_edge=False, pad_edge=False)
-        body = [[cell(value) for value in row] for row in rows]
+        every = iter(rows)
+        body = [[cell(value) for value in row] for row in islice(every, MOST_ROWS)]
+        left = sum(1 for _ in every)
         for index, name in enumerate(columns):
             text = index == 0 or any(not _is_number(row[index]) for row in body)
             table.add_column(Text(name), justify="left" if text else "right", overflow="fold")
         for row in body:
             table.add_row(*(Text(value) for value in row))
-        _stdout().print(table)
+        if left:
+            table.add_row(f"… {left:,} more; --json has them all")
+        screen = _stdout()
+        if screen.is_terminal:
+            screen.print(table)
+            return
+        with screen.capture() as drawn:
+            screen.print(table)
+        sys.stdout.writelines(f"{line.rstrip()}\n" for line in drawn.get().splitlines())
 
     def result(self, fields: Mapping[str, Any]) -> None:
         """Print the JSON object, if one was asked for."""
@@ -96,7 +114,11 @@ def cell(value: object) -> str:
         return "–"
     if isinstance(value, float):
         return f"{value:.4g}" if math.isfinite(value) else str(value)
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else printable(str(value))
+    return (
+        f"{value:,}"
+        if isinstance(value, int) and not isinstance(value, bool)
+        else printable(str(value)[:LONGEST]).replace("\n", r"\n")
+    )
 
 
 def printable(text: str) -> str:
@@ -105,8 +127,10 @@ def printable(text: str) -> str:
 
 
 def _stdout() -> Console:
-    # Piped, rich would assume 80 columns and break lines; a file takes them whole.
-    return Console() if sys.stdout.isatty() else Console(width=200)
+    # Piped, rich would assume 80 columns and break lines; a file takes them whole, unless its reader names a width.
+    if sys.stdout.isatty() or re.fullmatch("[1-9][0-9]{1,4}", os.environ.get("COLUMNS", "")):
+        return Console()
+    return Console(width=200)
 
 
 def _is_number(text: str) -> bool:

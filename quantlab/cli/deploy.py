@@ -254,6 +254,6 @@ def _sizes(text: str) -> tuple[int, ...]:
     from quantlab.errors import UsageError
 
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isascii() and part.isdigit() for part in parts):
-        raise UsageError(f"--preferred is a list of batch sizes, as 4,8, not «{text}».")
+    if not all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts):
+        raise UsageError(f"--preferred is a list of batch sizes, as 4,8, not «{text[:60]}».")
     return tuple(int(part) for part in parts)

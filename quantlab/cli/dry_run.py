@@ -14,12 +14,13 @@ if TYPE_CHECKING:
 
 def show_dry_run(out: Output, found: JobFields) -> None:
     """Print what a job, or every cell of its matrix, is estimated to take; nothing of it is kept."""
+    from quantlab.jobs.job_fields import MATRIX
     from quantlab.jobs.job_file import job_of
-    from quantlab.jobs.matrix_section import MATRIX, cells_of
+    from quantlab.jobs.matrix_section import cells_of
 
     cells = cells_of(found) if found.values.get(MATRIX) is not None else ()
     jobs = {cell.name: (cell.fields, job_of(cell.fields)) for cell in cells} or {"": (found, job_of(found))}
-    told = {name: _estimate(fields, job) for name, (fields, job) in jobs.items()}
+    told = {name: _estimate(out, name or job.name, fields, job) for name, (fields, job) in jobs.items()}
     for name, estimate in told.items():
         _show(out, name, estimate)
     if len(told) > 1:
@@ -28,12 +29,15 @@ def show_dry_run(out: Output, found: JobFields) -> None:
     out.result({"estimates": True, **({"cells": plain} if cells else plain[""])})
 
 
-def _estimate(fields: JobFields, job: Job) -> Estimate:
-    from quantlab.jobs.estimates import estimate
+def _estimate(out: Output, name: str, fields: JobFields, job: Job) -> Estimate:
+    from quantlab.jobs.estimates import Estimate, StepEstimate, estimate
     from quantlab.jobs.explaining import explain
 
-    current = [step.title for step in explain(fields, job).steps if step.state == "current" and not step.why]
-    return estimate(job, current)
+    steps = explain(fields, job).steps
+    current = [step.title for step in steps if step.state == "current" and not step.why]
+    if len(current) == len(steps):
+        return Estimate(tuple(StepEstimate(title, 0.0, None, 0, current=True) for title in current))
+    return estimate(job, current, tell=lambda samples: out.note(f"{name}: trying {samples} samples of each set …"))
 
 
 def _show(out: Output, name: str, found: Estimate) -> None:

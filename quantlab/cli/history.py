@@ -107,7 +107,8 @@ def _show(
     out = Output(as_json, quiet)
     fields = _fields(run)
     versions = fields.pop("versions")
-    cells = [(name.replace("_", " "), _told(value)) for name, value in fields.items() if value not in (None, "")]
+    told = fields | _scores(run)
+    cells = [(name.replace("_", " "), _told(told[name])) for name, value in fields.items() if value not in (None, "")]
     out.table(("", f"run {number}"), [*cells, *versions.items()])
     out.result(fields | {"versions": versions})
 
@@ -160,11 +161,18 @@ def _runs(folder: Path, name: str | None) -> tuple[RunRecord, ...]:
 
 
 def _row(run: RunRecord) -> tuple[object, ...]:
-    drop = None if run.drop is None else f"{run.drop:.3g}"
     sqnr = None if run.sqnr_db is None else f"{run.sqnr_db:.2f}"
     added = run.added[:16].replace("T", " ")
-    scores = (run.metric, run.fp32, run.int8, drop, sqnr)
-    return (str(run.number), added, run.name, run.label, *scores, run.verdict or None)
+    scores = (told for name, told in _scores(run).items() if name in ("fp32", "int8", "drop"))
+    return (str(run.number), added, run.name, run.label, run.metric, *scores, sqnr, run.verdict or None)
+
+
+def _scores(run: RunRecord) -> dict[str, str]:
+    """Return scores and what is lost, as reports write them."""
+    from quantlab.report import formats
+
+    scores = {name: formats.score(getattr(run, name), run.unit) for name in ("fp32", "int8")}
+    return scores | {name: formats.lost(getattr(run, name), run.unit) for name in ("drop", "low", "high")}
 
 
 def _fields(run: RunRecord) -> dict[str, Any]:

@@ -99,18 +99,21 @@ def _validate(
     job: JobFile, changes: Changes = None, as_json: options.Json = False, quiet: options.Quiet = False
 ) -> None:
     from quantlab.errors import InputError
-    from quantlab.jobs.job_fields import this_environment
+    from quantlab.jobs.job_fields import read_fields, this_environment
     from quantlab.jobs.job_problems import problems_of
+    from quantlab.jobs.job_template import GUESSED, still_guessed
 
     problems = problems_of(job, changes or [], this_environment())
     out = Output(as_json, quiet)
     for found in problems:
         line = f", line {found.line}" if found.line else ""
         out.note(f"'{job}'{line}: {found}.")
+    notes = [GUESSED] if still_guessed(read_fields(job, changes or [], this_environment())) else []
+    out.remarks(notes)
     if not problems:
         out.say(f"{job} is a valid job.")
     listed = [{"field": found.field, "line": found.line, "text": found.text} for found in problems]
-    out.result({"job": job, "valid": not problems, "problems": listed})
+    out.result({"job": job, "valid": not problems, "problems": listed, "notes": notes})
     if problems:
         raise typer.Exit(InputError.exit_code)
 
@@ -119,9 +122,9 @@ def _explain(
     job: JobFile, changes: Changes = None, as_json: options.Json = False, quiet: options.Quiet = False
 ) -> None:
     from quantlab.jobs.explaining import explain
-    from quantlab.jobs.job_fields import read_fields, this_environment
+    from quantlab.jobs.job_fields import MATRIX, read_fields, this_environment
     from quantlab.jobs.job_file import job_of
-    from quantlab.jobs.matrix_section import MATRIX, cells_of
+    from quantlab.jobs.matrix_section import cells_of
 
     found = read_fields(job, changes or [], this_environment())
     out = Output(as_json, quiet)
@@ -196,7 +199,8 @@ def _verify(
     if run:
         machine = run.get("machine", {})
         out.say(f"Made by: {' '.join(run.get('command', ()))}")
-        out.say(f"On: {machine.get('processor')} ({machine.get('instruction_set')}); {run.get('versions')}")
+        ran = ", ".join(f"{name} {found}" for name, found in run.get("versions", {}).items())
+        out.say(f"On: {machine.get('processor')} ({machine.get('instruction_set')}); {ran}")
     out.say(
         f"{len(files)} files, {len(wrong)} of them wrong."
         if wrong

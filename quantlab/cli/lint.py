@@ -30,6 +30,7 @@ def _lint(
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
+    from quantlab.caches.words import counted
     from quantlab.graph.lint import lint_qdq
     from quantlab.graph.model import load_model
     from quantlab.graph.target import Target
@@ -45,7 +46,7 @@ def _lint(
             ("severity", "rule", "place", "what is wrong", "what to do"),
             [(f.severity, f.rule, f.node or f.tensor, f.message, f.fix) for f in found],
         )
-    out.say(f"{model}: {counts['error']} errors, {counts['warning']} warnings, {counts['note']} notes for {wanted}.")
+    out.say(f"{model}: {', '.join(counted(count, severity) for severity, count in counts.items())} for {wanted}.")
     names = ("rule", "severity", "node", "tensor", "message", "fix")
     findings = [{name: getattr(f, name) for name in names} for f in found]
     out.result({"model": model, "target": str(wanted), "counts": counts, "findings": findings})

@@ -27,17 +27,18 @@ LogJson: TypeAlias = Annotated[
 
 @contextmanager
 def open_log(out: Output, path: Path | None, job: Path) -> Iterator[JsonLog | None]:
-    """Give the log at a path, or None without one; say at the end if the disk did not take all of it."""
+    """Give the log at a path, or None without one; with the error that ends the block; say at the end if the disk did not take all."""
     if path is None:
         yield None
         return
     import os
 
-    from quantlab.jobs.logs import JsonLog
+    from quantlab.jobs.logs import JsonLog, logging_refusal
 
     log = JsonLog(path, about={"file": str(job), "pid": os.getpid()})
     try:
-        yield log
+        with logging_refusal(log):
+            yield log
     finally:
         if log.lost:
             out.note(f"Note: {log.lost} lines could not be written to the log '{path}'.")

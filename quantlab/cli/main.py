@@ -2,20 +2,25 @@
 
 import io
 import os
+import signal
 import sys
+import threading
 import warnings
+from types import FrameType
 
 INTERRUPTED, CLOSED_PIPE, MACHINE = 130, 141, 6
+STOPPED = "Interrupted; nothing half-written was left."
 
 
 def main() -> None:
     """Run the command line with the process's arguments, and exit."""
+    _heed_one_interrupt()
     try:
         code = _ended()
         sys.stdout.flush()
     except KeyboardInterrupt:
         code = INTERRUPTED
-        sys.stderr.write("Interrupted; nothing half-written was left.\n")
+        sys.stderr.write(f"{STOPPED}\n")
     except BrokenPipeError:
         code = CLOSED_PIPE
         drop_output()
@@ -34,6 +39,18 @@ def drop_output() -> None:
         os.close(nowhere)
     except (OSError, ValueError):  # no file behind it
         sys.stdout = io.StringIO()
+
+
+def _heed_one_interrupt() -> None:
+    """Let the first Ctrl-C stop the command, and further ones not stop it from cleaning up; one that is ignored stays so."""
+    ours = threading.current_thread() is threading.main_thread()
+    if ours and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _stop)
+
+
+def _stop(_number: int, _frame: FrameType | None) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _ended() -> int:

@@ -19,7 +19,7 @@ def phases(
     """
     if quiet:
         yield lambda _phase, _step, _steps: None
-    elif stderr().is_terminal:
+    elif stderr().is_interactive:
         with _line(title) as tell:
             yield tell
     else:

@@ -1,4 +1,4 @@
-"""A progress line on stderr with rate and time left; nothing where stderr is no terminal."""
+"""A progress line on stderr with rate and time left; a log where stderr is no terminal."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from quantlab.cli.console import stderr
 
-_LOG_SECONDS = 10.0
+_FIRST_LINE, _LOG_SECONDS = 2.0, 10.0
 
 
 @contextmanager
@@ -15,11 +15,12 @@ def progress(
 ) -> Iterator[Callable[[int, int | None], None]]:
     """Give a function that is told the samples done and how many there will be.
 
-    Where stderr is a file, a line every ten seconds takes the place of the moving one.
+    Where stderr is a file, or a terminal in which nothing moves (TERM=dumb), a line after two seconds and then every ten takes
+    the place of the moving one.
     """
     if quiet:
         yield lambda _done, _total: None
-    elif stderr().is_terminal:
+    elif stderr().is_interactive:
         with _bar(title, clock) as advance:
             yield advance
     else:
@@ -46,7 +47,7 @@ class _Log:
 
     def __init__(self, title: str, clock: Callable[[], float]) -> None:
         self._title, self._clock, self._started = title, clock, clock()
-        self._next = self._started + _LOG_SECONDS
+        self._next = self._started + _FIRST_LINE
 
     def __call__(self, done: int, total: int | None) -> None:
         now = self._clock()

@@ -12,10 +12,12 @@ import typer
 from quantlab.cli import options
 from quantlab.cli.console import Output, stderr
 from quantlab.cli.help_text import described, exit_code
+from quantlab.cli.logging import LogJson, open_log
 
 if TYPE_CHECKING:
     from quantlab.cli.searching import Lines
     from quantlab.jobs.job import Job
+    from quantlab.jobs.logs import JsonLog
     from quantlab.jobs.step import Progress
     from quantlab.jobs.training_result import TrainingResult
     from quantlab.qat.callbacks import Progress as Learnt
@@ -28,9 +30,9 @@ _HELP = described(
     examples=(
         "quantlab qat job.yaml",
         "quantlab qat job.yaml --set qat.steps=2000 --set qat.when=always",
-        "quantlab qat job.yaml --json > result.json",
+        "quantlab qat job.yaml --log-json qat.jsonl --json > result.json",
     ),
-    exits=(0, 1, 2, 3, 4, 5, 6, 130),
+    exits=(0, 1, 2, 3, 4, 5, 6, 75, 130),
 )
 
 
@@ -53,23 +55,29 @@ def _qat(
             "--force", "-f", help="Make stale and edited files anew instead of refusing them; current ones stay."
         ),
     ] = False,
+    log_json: LogJson = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
     from quantlab.jobs.job_fields import this_environment
     from quantlab.jobs.job_file import read_job
+    from quantlab.jobs.logs import logging_run
 
     out = Output(as_json, quiet)
-    result = train(out, read_job(job, changes or [], this_environment()), force=force)
-    show(out, result)
+    with open_log(out, log_json, job) as log:
+        read = read_job(job, changes or [], this_environment())
+        with logging_run(log, job=read.name):
+            result = train(out, read, force=force, log=log)
+            show(out, result)
     out.result(fields(result))
     if code := exit_code(result.best.standing):
         raise typer.Exit(code)
 
 
-def train(out: Output, job: Job, *, force: bool) -> TrainingResult:
-    """Carry out a training job, and show what goes on."""
+def train(out: Output, job: Job, *, force: bool, log: JsonLog | None = None) -> TrainingResult:
+    """Carry out a training job, and show and log what goes on."""
     from quantlab.cli.searching import Lines
+    from quantlab.jobs.logs import Logged, logging_hooks
     from quantlab.jobs.training import train_job
     from quantlab.jobs.training_result import Hooks
 
@@ -77,7 +85,14 @@ def train(out: Output, job: Job, *, force: bool) -> TrainingResult:
     steps = _Steps(lines, quiet=out.quiet)
     hooks = Hooks(lines.trial, lines.watch, steps.learnt)
     with lines, redirect_stdout(sys.stderr) if out.as_json else nullcontext():  # for what the user's module prints
-        return train_job(job, listener=steps, hooks=hooks, force=force)
+        if log is None:
+            return train_job(job, listener=steps, hooks=hooks, force=force)
+        told: dict[str, Any] = {"job": job.name, "section": "qat"}
+        result = train_job(
+            job, listener=Logged(steps, log, **told), hooks=logging_hooks(hooks, log, **told), force=force
+        )
+        log.write("result", **told, **fields(result))
+        return result
 
 
 def show(out: Output, result: TrainingResult) -> None:

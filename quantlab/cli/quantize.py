@@ -100,10 +100,12 @@ def _quantize(
 
 
 def _static(model: Path, scales: Path, output: Path, choice: "QuantizeOptions", remake: "Remake", out: Output) -> None:
+    from quantlab.cli.phases import phases
     from quantlab.jobs.quantizing import Quantizing, quantize_model, rebuilt
 
     what = Quantizing(model, scales, output, choice)
-    made, built = quantize_model(what, remake=remake)
+    with phases("quantizing", quiet=out.quiet):
+        made, built = quantize_model(what, remake=remake)
     if built is not None:
         out.say("What stays float")
         out.table(("reason", "number", "names"), by_reason(built.floats))
@@ -126,10 +128,12 @@ def _static(model: Path, scales: Path, output: Path, choice: "QuantizeOptions", 
 
 
 def _without_scales(what: "QuantizingWeights", remake: "Remake", out: Output) -> None:
+    from quantlab.cli.phases import phases
     from quantlab.jobs.quantizing_weights import quantize_weights, rebuilt_weights
     from quantlab.jobs.sizes import shown_bytes
 
-    made, built = quantize_weights(what, remake=remake)
+    with phases("quantizing", quiet=out.quiet):
+        made, built = quantize_weights(what, remake=remake)
     shown = rebuilt_weights(what) if built is None and out.as_json else built
     found = _described(shown) if shown is not None else {}
     if built is not None and found["floats"]:

@@ -34,7 +34,7 @@ _HELP = described(
         "quantlab run job.yaml --dry-run",
         "quantlab run job.yaml --quiet --log-json run.jsonl --json > result.json",
     ),
-    exits=(0, 1, 2, 3, 4, 5, 6, 130),
+    exits=(0, 1, 2, 3, 4, 5, 6, 75, 130),
 )
 
 
@@ -63,16 +63,15 @@ def _run(
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    from quantlab.jobs.job_fields import read_fields, this_environment
+    from quantlab.jobs.job_fields import MATRIX, read_fields, this_environment
     from quantlab.jobs.job_file import job_of
-    from quantlab.jobs.matrix_section import MATRIX
 
-    found = read_fields(job, changes or [], this_environment())
     out = Output(as_json, quiet)
     if dry:
-        show_dry_run(out, found)
+        show_dry_run(out, read_fields(job, changes or [], this_environment()))
         return
     with open_log(out, log_json, job) as log:
+        found = read_fields(job, changes or [], this_environment())
         if found.values.get(MATRIX) is not None:
             code = run_cells(out, found, Steps, log, force=force)
         else:
@@ -90,17 +89,17 @@ def _carry_out(out: Output, job: Job, log: JsonLog | None, *, force: bool) -> in
         result = run_job(job, listener=steps if log is None else Logged(steps, log, job=job.name), force=force)
         note(result)
         _show(out, result)
-        trained = _trained(out, result, force=force)
+        trained = _trained(out, result, log, force=force)
     out.result(_fields(result) | ({"qat": fields(trained)} if trained else {}))
     return int(result.too_much is not None) if trained is None else exit_code(trained.best.standing)
 
 
-def _trained(out: Output, result: RunResult, *, force: bool) -> TrainingResult | None:
+def _trained(out: Output, result: RunResult, log: JsonLog | None, *, force: bool) -> TrainingResult | None:
     """Go on with training where the job allows it and asks for it."""
     if result.job.qat is None or (result.too_much is None and result.job.qat.when == "needed"):
         return None
     out.say("The job names a PyTorch module, so better PTQ and training are tried.")
-    trained = train(out, result.job, force=force)
+    trained = train(out, result.job, force=force, log=log)
     show(out, trained)
     return trained
 
@@ -142,10 +141,24 @@ def _show(out: Output, result: RunResult) -> None:
     named = {f"{result.chosen}, {result.job.target}": result.final, f"{result.chosen}, ort": result.ort}
     show_finals(out, {name: found for name, found in named.items() if found is not None})
     if result.too_much is not None:
-        out.note(f"The drop of {result.too_much:.2f} points is more than the {result.job.max_drop:g} allowed.")
+        out.note(
+            f"The drop of {result.too_much:.2f} points is more than the {result.job.max_drop:g} allowed{_doubt(result)}."
+        )
     if not any(made.fresh for made in result.artefacts):
         out.say("Nothing changed, nothing done.")
     out.say(f"Report: {shown_path(result.report)}")
+
+
+def _doubt(result: RunResult) -> str:
+    """Return that more samples might tell otherwise, where the interval of the drop holds what is allowed."""
+    from quantlab.regression.words import spread
+
+    if result.final is None or result.job.max_drop is None:
+        return ""
+    main = result.final.metrics[0]
+    if main.interval.low > result.job.max_drop:
+        return ""
+    return f" ({spread(main.interval, main.unit)}: more samples might tell otherwise)"
 
 
 def _fields(result: RunResult) -> dict[str, Any]:

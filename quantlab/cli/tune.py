@@ -23,7 +23,7 @@ _HELP = described(
         "quantlab tune encoder.onnx -d texts.npz --min-sqnr 25 --max-drop none -o run",
         "quantlab tune detector.onnx -d photos/ --fidelity boxes.py:average_precision --min-fidelity 0.95 --max-drop none -o run",
     ),
-    exits=(0, 1, 2, 3, 4, 5, 6, 130),
+    exits=(0, 1, 2, 3, 4, 5, 6, 75, 130),
 )
 
 

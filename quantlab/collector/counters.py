@@ -124,7 +124,7 @@ def _refuse_nonfinite(tallies: Mapping[str, Tally | Totals], where: str) -> None
     listed = ", ".join(f"{count} {kind}" for kind, count in found.items() if count)
     raise InputError(
         f"Tensor «{tensor}» holds {listed} in {where}{f'; so do {len(bad) - 1} more tensors' if len(bad) > 1 else ''}. "
-        "Check the preprocessing and the model; masks of -Inf are counted apart with nonfinite='count' (--allow-nonfinite)."
+        "Check the preprocessing and the model; masks of -Inf are counted apart with --allow-nonfinite (nonfinite: count in a job, nonfinite='count' in Python)."
     )
 
 

@@ -11,7 +11,7 @@ from quantlab.numerics.arrays import I64, AnyArray
 
 @dataclass(frozen=True, slots=True)
 class Flip:
-    """A sample for which INT8 chooses another class than FP32; a class of −1 is none, for scores with NaN.
+    """A sample for which INT8 chooses another class than FP32.
 
     Attributes
     ----------
@@ -21,6 +21,8 @@ class Flip:
         The sample's name; empty if it has none.
     label
         None without labels.
+    fp32, int8
+        The classes chosen, from 0; −1 is none, for scores with NaN.
     """
 
     index: int

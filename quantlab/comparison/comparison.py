@@ -239,8 +239,8 @@ def compare(
         are missing or do not fit, or there is no sample.
     """
     settings = options or CompareOptions()
-    pair = Pair(fp32, int8, settings.probe)
-    found = compare_pairs({"": pair}, data, metrics=metrics, chosen_on=chosen_on, options=settings)[""]
+    pairs = {"": Pair(fp32, int8, settings.probe)}
+    found = compare_pairs(pairs, data, metrics=metrics, chosen_on=chosen_on, options=settings)[""]
     table = found.samples_table
     return found if table is None else replace(found, samples_table=add_pictures(table, data))
 
@@ -261,14 +261,14 @@ def compare_pairs(
     source = LabelledBatches(data, options.labels)
     sets = {name: sets_with_a_say(given, pair.int8, pair.probe) for name, pair in pairs.items()}
     if source.total is not None and options.final:
-        _check_unseen(source.data.identity, sets)
+        check_unseen(source.data.identity, *sets.values())
     if options.on is None:
         seen = observe(pairs, source, asked, options.progress)
     else:
         seen = options.on.observe(pairs, source.data, options.labels, asked, options.progress)
     identity = source.data.identity
     if options.final:
-        _check_unseen(identity, sets)  # only now does a stream know what it was
+        check_unseen(identity, *sets.values())  # only now does a stream know what it was
     return {name: _comparison(seen[name], pair, asked, (identity, sets[name]), options) for name, pair in pairs.items()}
 
 
@@ -297,8 +297,3 @@ def _comparison(
         level=options.level,
         samples_table=seen.table,
     )
-
-
-def _check_unseen(data: DataIdentity, sets: Mapping[str, tuple[DataIdentity, ...]]) -> None:
-    for chosen_on in sets.values():
-        check_unseen(data, chosen_on)

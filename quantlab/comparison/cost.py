@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from quantlab.comparison.fixed_batch import fixed_rows
+from quantlab.comparison.latency import seconds_of
 from quantlab.data.batch import Batch
 from quantlab.engines.engine import Engine
 from quantlab.errors import InputError, UsageError
@@ -35,11 +36,6 @@ class BatchTime:
     p90_ms: float
     graph: bool = False
     where: str = "host"
-
-    @property
-    def throughput(self) -> float:
-        """Samples a second, one batch after the other."""
-        return 1000 * self.batch / self.median_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +134,7 @@ def time_batches(
         if fixed is not None and size != fixed:
             raise InputError(f"The model fixes a batch of {fixed}, so a batch of {size} cannot be timed.")
         inputs = batch_of(samples, size)
-        times = [_timed(engine, inputs, clock) for _ in range(warm_up + rounds)][warm_up:]
+        times = [seconds_of(engine, inputs, clock) for _ in range(warm_up + rounds)][warm_up:]
         found.append(BatchTime(size, 1000 * float(np.median(times)), 1000 * float(np.percentile(times, 90))))
     return tuple(found)
 
@@ -160,9 +156,3 @@ def batch_of(samples: Tensors, size: int) -> Mapping[str, Any]:
         raise InputError("The samples have no rows, so no batch of another size can be made of them.")
     order = np.arange(size) % rows
     return {name: values[order] for name, values in samples.items()}
-
-
-def _timed(engine: Engine, batch: Tensors, clock: Callable[[], float]) -> float:
-    start = clock()
-    engine.run(batch)
-    return clock() - start

@@ -1,6 +1,7 @@
 """Which sets of samples had a say in the INT8 network, and whether a score on others is the last word."""
 
 from collections.abc import Iterable
+from itertools import chain
 
 from quantlab.calibration.provenance import DataIdentity
 from quantlab.comparison.tensors import TensorProbe
@@ -20,15 +21,15 @@ def may_be_final(data: DataIdentity, chosen_on: tuple[DataIdentity, ...]) -> boo
     return bool(chosen_on) and not data.random
 
 
-def check_unseen(data: DataIdentity, chosen_on: tuple[DataIdentity, ...]) -> None:
-    """Refuse samples that had a say.
+def check_unseen(data: DataIdentity, *chosen_on: tuple[DataIdentity, ...]) -> None:
+    """Refuse samples that had a say in one of several INT8 networks, each with its sets.
 
     Raises
     ------
     InputError
         When the data share a sample with one of the sets, or a set was recorded without what tells.
     """
-    for used in chosen_on:
+    for used in chain.from_iterable(chosen_on):
         share = data.overlap(used)
         if share > 0:
             raise InputError(

@@ -91,8 +91,8 @@ def measure_latency(
     if rounds < 1 or warm_up < 0:
         raise UsageError(f"Latency needs at least one round and no negative warm-up, not {rounds} and {warm_up}.")
     inputs = _fitted(Batch(dict(batch)).bind(fp32.inputs), fixed_rows(fp32, int8))
-    times = [(_timed(fp32, inputs, clock), _timed(int8, inputs, clock)) for _ in range(warm_up + rounds)][warm_up:]
-    one, two = zip(*times, strict=True)
+    times = [[seconds_of(engine, inputs, clock) for engine in (fp32, int8)] for _ in range(warm_up + rounds)]
+    one, two = zip(*times[warm_up:], strict=True)
     return Latency(one, two, inputs.samples, Backends.of(fp32, int8))
 
 
@@ -101,7 +101,8 @@ def _fitted(batch: Batch, rows: int | None) -> Batch:
     return part if rows is None or not 0 < (part.rows or 0) < rows else filled(part, rows)
 
 
-def _timed(engine: Engine, batch: Tensors, clock: Callable[[], float]) -> float:
+def seconds_of(engine: Engine, batch: Tensors, clock: Callable[[], float]) -> float:
+    """Return how long an engine takes for one batch."""
     start = clock()
     engine.run(batch)
     return clock() - start

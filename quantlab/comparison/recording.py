@@ -82,13 +82,7 @@ def record(engine: Engine, data: Dataset | Iterable[Tensors]) -> Recording:
 
 
 class RecordedEngine:
-    """Answers with what was recorded, sample by sample, whatever their order and batches; an Engine.
-
-    Raises
-    ------
-    InputError
-        When a sample was not recorded.
-    """
+    """Answers with what was recorded, sample by sample, whatever their order and batches; an Engine."""
 
     def __init__(self, recording: Recording) -> None:
         self._recording = recording
@@ -104,7 +98,13 @@ class RecordedEngine:
         self.backend = recording.backend
 
     def run(self, batch: Tensors) -> Mapping[str, AnyArray]:
-        """Return the recorded rows of these samples."""
+        """Return the recorded rows of these samples.
+
+        Raises
+        ------
+        InputError
+            When a sample was not recorded, or the batch does not fit the inputs.
+        """
         keys = _keys(Batch(check_batch(self.inputs, batch)))
         missing = [i for i, key in enumerate(keys) if key not in self._rows]
         if missing:
@@ -116,10 +116,16 @@ class RecordedEngine:
         return {name: self._recording.outputs[name][order] for name in self.outputs}
 
     def restrict(self, outputs: tuple[str, ...]) -> "RecordedEngine":
-        """Return an engine that answers with these outputs only."""
+        """Return an engine that answers with these outputs only.
+
+        Raises
+        ------
+        InputError
+            When one of them was not recorded.
+        """
         unknown = sorted(set(outputs) - set(self.outputs))
         if unknown:
-            raise InputError(f"The recording has no output {unknown}.")
+            raise InputError(f"The recording has no output «{unknown[0]}»; it has {', '.join(self.outputs)}.")
         part = RecordedEngine(self._recording)
         part.outputs = {name: self.outputs[name] for name in outputs}
         return part

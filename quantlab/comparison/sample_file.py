@@ -12,8 +12,8 @@ from quantlab.comparison.sample_table import MetricKind, SamplesFile, SampleTabl
 from quantlab.data.pictures import check_thumbnail
 from quantlab.errors import InputError
 from quantlab.numerics.arrays import F64, AnyArray
+from quantlab.storage.file_digest import file_digest
 from quantlab.storage.sample_columns import (
-    file_sha256,
     join_texts,
     read_sample_columns,
     split_bytes,
@@ -42,7 +42,7 @@ def write_samples(comparison: Path, table: SampleTable) -> SamplesFile:
     path = samples_path(comparison)
     about, columns = columns_of(table)
     write_sample_columns(path, about, columns)
-    reference = SamplesFile(path.name, file_sha256(path))
+    reference = SamplesFile(path.name, file_digest(path))
     again, read = columns_of(_read(path))
     if again != about or any(
         not np.array_equal(read[name], column, equal_nan=_is_float(column)) for name, column in columns.items()
@@ -123,7 +123,7 @@ def _checked(path: Path, found: Comparison, reference: SamplesFile) -> SampleTab
     if reference.name != place.name:
         raise InputError(f"'{path}' names the samples «{reference.name}»; beside it they are called «{place.name}».")
     check_file(place, "a table of samples")
-    if file_sha256(place) != reference.sha256:
+    if file_digest(place) != reference.sha256:
         raise InputError(f"'{place}' is not the file that was written with '{path}': it was edited or is another's.")
     table = _read(place)
     if len(table) != found.samples or [kind.name for kind in table.metrics.values()] != [m.name for m in found.metrics]:

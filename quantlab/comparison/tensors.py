@@ -24,8 +24,8 @@ class TensorError:
     tensor
         The name in the user's model.
     accumulated
-        The tensor in the INT8 graph against FP32's: its own noise is not in it yet where the graph goes on to
-        `x_quantized` and `x_dequantized`, that of everything before it is.
+        The tensor in the INT8 graph against FP32's: with the noise of everything before it, and without its own where the
+        graph has yet to quantize it (its Q and DQ come after it, as `x_quantized` and `x_dequantized`).
     own
         DQ(Q(x)) of FP32's x against x; None without a scale.
     left_out

@@ -22,6 +22,9 @@ from quantlab.errors import InputError
 from quantlab.numerics.arrays import AnyArray
 from quantlab.numerics.markup import card
 
+_AT_ONCE, _AHEAD = 8, 1024
+"""Files that are hashed at a time, and that wait for it."""
+
 
 class Images:
     """Batches of preprocessed images, in the order of the listing.
@@ -72,6 +75,7 @@ class Images:
     @property
     def sample_hashes(self) -> tuple[bytes, ...]:
         """The hash of every file's bytes, in order; empty for a skippable file that cannot be read."""
+        self._hash_ahead()
         return tuple(self._readable_hash(place) or b"" for place in range(len(self)))
 
     @property
@@ -111,6 +115,7 @@ class Images:
             When a file cannot be read.
         """
         if self._identity is None:
+            self._hash_ahead()
             hashes = [digest for place in range(len(self)) if (digest := self._readable_hash(place)) is not None]
             self._identity = identify(self._name, hashes, preprocess=self._preprocess.to_json())
         return self._identity
@@ -210,6 +215,15 @@ class Images:
         if place not in self._hashes:
             self._hashes[place] = hash_file(self._files[place].path)
         return self._hashes[place]
+
+    def _hash_ahead(self) -> None:
+        """Hash what is not hashed yet, several files at a time: a shared folder answers slowly, and hashing holds no lock."""
+        unknown = [place for place in range(len(self)) if place not in self._hashes]
+        if not unknown:
+            return
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="quantlab-hash") as pool:
+            for at in range(0, len(unknown), _AHEAD):
+                deque(pool.map(self._readable_hash, unknown[at : at + _AHEAD]), maxlen=0)
 
     def _readable_hash(self, place: int) -> bytes | None:
         try:

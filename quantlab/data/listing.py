@@ -27,6 +27,8 @@ SUFFIXES = frozenset(
 )
 """File name endings that make a file in a folder an image; lists and manifests may name any file."""
 
+_ARRAYS = (".npz", ".npy", ".h5", ".hdf5")
+
 LARGEST = 1 << 26
 """Bytes of the largest list or manifest: half a million long paths."""
 
@@ -58,12 +60,21 @@ def list_images(source: Source, label_pattern: str | None) -> tuple[ImageFile, .
     else:
         files = _in_folder(Path(source), pattern is None) if Path(source).is_dir() else _in_file(Path(source))
     if not files:
-        raise InputError(f"There is no image in {source}; images end in {', '.join(sorted(SUFFIXES))}.")
+        raise InputError(_no_image(source))
     if pattern is None:
         return tuple(files)
     if files[0].label is not None:
         raise UsageError(f"{source} holds labels already: give no label pattern, or a list without labels.")
     return tuple(replace(file, label=_label(file, pattern)) for file in files)
+
+
+def _no_image(source: Source) -> str:
+    said = f"There is no image in {source}; images end in {', '.join(sorted(SUFFIXES))}"
+    there = sorted(Path(source).iterdir()) if isinstance(source, (str, PathLike)) and Path(source).is_dir() else []
+    arrays = [path for path in there if path.suffix.lower() in _ARRAYS]
+    return (
+        f"There is no image in '{source}': for arrays, give the file itself, '{arrays[0]}'." if arrays else f"{said}."
+    )
 
 
 def _in_folder(root: Path, classes: bool) -> list[ImageFile]:

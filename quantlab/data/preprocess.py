@@ -183,9 +183,8 @@ def _per_channel(value: object, name: str, channels: int, color: str) -> PerChan
     if not isinstance(value, (list, tuple, np.ndarray)):
         return numbers[0]
     if len(numbers) != channels:
-        raise UsageError(
-            f"`{name}` has {len(numbers)} values, but {color} has {channels} channels: give 1 or {channels}."
-        )
+        wanted = "1 channel: give one" if channels == 1 else f"{channels} channels: give 1 or {channels}"
+        raise UsageError(f"`{name}` has {len(numbers)} values, but {color} has {wanted}.")
     return tuple(numbers)
 
 

@@ -56,6 +56,11 @@ class Stream:
             raise InputError(self._unseen())
         return self._identity
 
+    @property
+    def is_known(self) -> bool:
+        """Whether all samples have been seen once."""
+        return self._identity is not None
+
     def __len__(self) -> int:
         if self._identity is None:
             raise UnknownLengthError(self._unseen())

@@ -74,9 +74,9 @@ class _Document(BaseModel):
     model_name: str
     files: dict[str, str]
     settings: dict[str, Any]
-    chosen_on: list[dict[str, Any]]
+    chosen_on: list[dict[str, Any]] = Field(fail_fast=True)
     versions: dict[str, str]
-    notes: list[str]
+    notes: list[str] = Field(fail_fast=True)
 
 
 def write_bundle(folder: Path, bundle: Bundle) -> None:

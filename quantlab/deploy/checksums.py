@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from quantlab.errors import InputError, StaleError
+from quantlab.storage.file_digest import file_digest
 from quantlab.storage.text import read_text, write_text
 
 NAME = "SHA256SUMS"
@@ -52,11 +52,7 @@ def file_at(folder: Path, path: str) -> Path:
 
 def sha256(path: Path) -> str:
     """Return the 64 hex digits of a file's SHA-256."""
-    state = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            state.update(block)
-    return state.hexdigest()
+    return file_digest(path).partition(":")[2]
 
 
 def files_in(folder: Path) -> Iterator[str]:

@@ -12,7 +12,7 @@ from quantlab.calibration.provenance import DataIdentity
 from quantlab.calibration.trt_cache import CalibrationCache, parse_cache, render_cache
 from quantlab.deploy.agreement import check_agreeing
 from quantlab.deploy.bundle import Bundle, write_bundle
-from quantlab.deploy.embedded_text import readme
+from quantlab.deploy.embedded_text import plain_text, readme
 from quantlab.deploy.folder import put
 from quantlab.deploy.plan_programs import cpp_program, profile_shapes, python_program, shell_program
 from quantlab.deploy.verify import Verified, verify
@@ -134,8 +134,8 @@ def _checked_cache(parts: Embedded) -> CalibrationCache | None:
     made_for = cache.version
     if made_for is not None and parse_version(made_for)[0] != version[0]:
         raise StaleError(
-            f"'{parts.cache}' is for TensorRT {made_for}, and the target has {parts.version}, which would put it aside: write it "
-            f"anew with `quantlab cache convert … --tensorrt {parts.version}`."
+            f"'{parts.cache}' is for TensorRT {made_for}, and the target has {parts.version}, which would put it aside: change "
+            f"its header with `quantlab cache retarget CACHE --tensorrt {parts.version} -o OUTPUT`."
         )
     if parts.scales is not None:
         check_agreeing(cache, read_scale_table(parts.scales))
@@ -192,6 +192,8 @@ def _script(
         reason = f"trtexec reads caches of EntropyCalibration2 alone, and this one is of {int8.cache.algorithm}"
     elif len(options.profiles) > 1 and parse_version(version) < (9, 0):
         reason = f"the trtexec of TensorRT {version} builds one optimization profile"
+    elif odd := [name for name in subject.free if not name.isprintable() or set(name) & set(",'")]:
+        reason = f"trtexec cannot be told the shapes of «{plain_text(odd[0])}», for the characters in its name"
     if reason:
         return "", (f"There is no make_plan.sh: {reason}.",)
     if int8 is not None and options.profiles and has("calibration profile", "tensorrt", version):

@@ -24,15 +24,15 @@ def readme(bundle: Bundle, *, script: bool) -> str:
         "  ./make_plan .                     the same in C++",
     ]
     ways += ["  sh make_plan.sh                   with NVIDIA's trtexec"] if script else []
-    notes = "".join(f"- {note}\n" for note in bundle.notes)
+    notes = "".join(f"- {plain_text(note)}\n" for note in bundle.notes)
     profiles = "".join(
-        f"  {name}: {' … '.join('x'.join(map(str, shape)) for shape in ends)} (smallest, best, largest)\n"
+        f"  {plain_text(name)}: {' … '.join('x'.join(map(str, shape)) for shape in ends)} (smallest, best, largest)\n"
         for profile in settings["profiles"]
         for name, ends in profile.items()
     )
     return (
         f"{bundle.name}: a network that builds its TensorRT plan here\n\n"
-        f"Made from {bundle.model_name} for {bundle.target}, {'+'.join(settings['precision'])}.\n"
+        f"Made from {plain_text(bundle.model_name)} for {bundle.target}, {'+'.join(settings['precision'])}.\n"
         f"{_CACHE if settings['form'] == 'cache' else _QDQ}\n"
         "Any one of these writes model.plan into this folder; each checks SHA256SUMS first:\n"
         + "\n".join(ways)
@@ -41,3 +41,8 @@ def readme(bundle: Bundle, *, script: bool) -> str:
         + (f"\nNotes:\n{notes}" if notes else "")
         + "\nWhere it comes from: bundle.json. Check by hand: sha256sum -c SHA256SUMS; with quantlab: quantlab deploy verify .\n"
     )
+
+
+def plain_text(text: str) -> str:
+    """Return a text without what a terminal would obey: names come from strangers' models."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -15,26 +15,36 @@ from quantlab.deploy.bundle import NAME as BUNDLE
 from quantlab.deploy.bundle import read_bundle
 from quantlab.deploy.checksums import NAME as SUMS
 from quantlab.deploy.checksums import check_sums, files_in, read_sums, write_sums
+from quantlab.deploy.names import folder_name
 from quantlab.errors import InputError, QuantlabError, StaleError, UsageError
 
 _PROGRAMS = (".sh", ".py")
 
 
-def put(folder: Path, fill: Callable[[Path], None], check: Callable[[Path], None], *, force: bool = False) -> bool:
+def put(
+    folder: Path,
+    fill: Callable[[Path], None],
+    check: Callable[[Path], None],
+    *,
+    force: bool = False,
+    workshop: Path | None = None,
+) -> bool:
     """Make a bundle's folder, unless it is there with these bytes; tell whether it was made.
 
-    It is filled, given its checksums and checked beside its place, and renamed there: nobody sees a part of it.
+    It is filled, given its checksums and checked elsewhere, and renamed to its place: nobody sees a part of it.
 
     Parameters
     ----------
     folder
-        Where it goes.
+        Where it goes; where that is a link, what it leads to.
     fill
         Writes the files into the folder that it is given.
     check
         Refuses a folder that is no working bundle.
     force
-        Replace a bundle that differs.
+        Replace a bundle that differs, with all that lies in its folder.
+    workshop
+        The folder on the same disk in which it is made; by default the one around it.
 
     Raises
     ------
@@ -42,10 +52,15 @@ def put(folder: Path, fill: Callable[[Path], None], check: Callable[[Path], None
         When another bundle, or an edited one, is there and `force` is not given.
     InputError
         When something is there that is no bundle; it is never deleted.
+    UsageError
+        For the current folder.
     """
+    shown, folder = folder, folder.resolve()
+    if folder == Path.cwd():
+        raise UsageError(f"'{shown}' is the current folder, which would be replaced: go elsewhere and name it.")
     if folder.exists():
-        _check_ours(folder)
-    temporary = folder.with_name(f".{folder.name[:64]}-{secrets.token_hex(8)}")
+        _check_ours(shown)
+    temporary = (workshop or folder.parent) / f".{folder.name[:64]}-{secrets.token_hex(8)}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
         temporary.mkdir()
@@ -55,9 +70,9 @@ def put(folder: Path, fill: Callable[[Path], None], check: Callable[[Path], None
         check(temporary)
         if folder.exists() and _is_same(folder, temporary):
             return False
-        if folder.exists() and not force:
+        if folder.exists() and any(folder.iterdir()) and not force:
             raise StaleError(
-                f"'{folder}' is another bundle, or was changed since it was made: give --force to make it anew, or another "
+                f"'{shown}' is another bundle, or was changed since it was made: give --force to make it anew, or another "
                 "output."
             )
         _exchange(temporary, folder)
@@ -86,8 +101,9 @@ def archive(folder: Path, target: Path) -> None:
         gzip.GzipFile("", "wb", compresslevel=9, fileobj=raw, mtime=0) as packed,
         tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar,
     ):
+        top = folder_name(folder)
         for name in sorted((SUMS, *read_sums(folder))):
-            entry = tarfile.TarInfo(f"{folder.absolute().name}/{name}")
+            entry = tarfile.TarInfo(f"{top}/{name}")
             entry.size = (folder / name).stat().st_size
             entry.mode = 0o755 if name.endswith(_PROGRAMS) else 0o644
             with (folder / name).open("rb") as file:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from quantlab.errors import UsageError
 
@@ -13,6 +14,11 @@ def sanitized(text: str) -> str:
     """Return a name of letters, digits, «_», «.» and «-» that begins with a letter or digit; «model» if nothing is left."""
     ascii_only = re.sub(r"[^A-Za-z0-9_.\-]+", "_", text)
     return ascii_only.lstrip("_.-")[:128].rstrip("_.-") or "model"
+
+
+def folder_name(folder: Path) -> str:
+    """Return what a folder is called, «.» and «..» too; a link has a name of its own."""
+    return folder.name if folder.name not in ("", "..") else folder.resolve().name
 
 
 def checked_name(text: str) -> str:

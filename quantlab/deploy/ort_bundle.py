@@ -13,6 +13,7 @@ import PIL
 from quantlab.calibration.provenance import DataIdentity
 from quantlab.data import Preprocess
 from quantlab.deploy.bundle import Bundle, write_bundle
+from quantlab.deploy.embedded_text import plain_text
 from quantlab.deploy.folder import put
 from quantlab.deploy.plan_programs import template
 from quantlab.deploy.tensor_specs import ends_of_model
@@ -104,7 +105,7 @@ def write_onnxruntime(folder: Path, parts: ForOnnxRuntime, *, force: bool = Fals
 
 
 def _readme(bundle: Bundle) -> str:
-    notes = "".join(f"- {note}\n" for note in bundle.notes)
+    notes = "".join(f"- {plain_text(note)}\n" for note in bundle.notes)
     steps = bundle.settings["preprocess"]
     how = (
         "none: give arrays as the network takes them"
@@ -113,7 +114,7 @@ def _readme(bundle: Bundle) -> str:
     )
     return (
         f"{bundle.name}: an INT8 network for ONNX Runtime\n\n"
-        f"Made from {bundle.model_name}, tried with {bundle.target}.\n"
+        f"Made from {plain_text(bundle.model_name)}, tried with {bundle.target}.\n"
         "pip install numpy onnxruntime, then:\n"
         "  python3 run.py photo.ppm          (other images with Pillow)\n"
         "  python3 run.py array.npy\n\n"

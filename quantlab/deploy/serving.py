@@ -104,9 +104,9 @@ def config_fields(served: Served, serving: Serving) -> dict[str, Any]:
         "name": serving.name,
         "platform": served.platform,
         "max_batch_size": largest,
-        "input": [tensor_fields(spec, batched=largest > 0) for spec in served.inputs.values()],
+        "input": [tensor_fields(served.platform, spec, batched=largest > 0) for spec in served.inputs.values()],
         "output": [
-            tensor_fields(spec, batched=largest > 0)
+            tensor_fields(served.platform, spec, batched=largest > 0)
             | ({"label_filename": served.labels[name]} if name in served.labels else {})
             for name, spec in served.outputs.items()
         ],
@@ -142,8 +142,9 @@ def _largest(served: Served, serving: Serving) -> int:
             f"Tensor «{fixed}» has no free first dimension, so Triton cannot join requests: leave the largest batch out, or "
             "export the model with a free batch."
         )
-    ends = [shapes[2][0] for profile in served.profiles for shapes in profile.shapes.values() if shapes[2]]
-    most = max(ends, default=None)
+    # As Triton's TensorRT backend counts: a profile takes what the least of its inputs takes.
+    ends = [min((s[2][0] for s in each.shapes.values() if s[2]), default=0) for each in served.profiles]
+    most = max(ends, default=0) or None
     if asked is not None and most is not None and asked > most:
         raise UsageError(
             f"The plan's profiles take at most {most} samples, not {asked}: build it with larger --shapes."
@@ -151,21 +152,27 @@ def _largest(served: Served, serving: Serving) -> int:
     return asked or most or DEFAULT_LARGEST_BATCH
 
 
-def tensor_fields(spec: TensorSpec, *, batched: bool) -> dict[str, Any]:
+def tensor_fields(platform: Platform, spec: TensorSpec, *, batched: bool) -> dict[str, Any]:
     """Return an input or output as `ModelConfig` has it, without its batch dimension where requests are joined.
+
+    A tensor without dimensions is [1] for clients, as Triton has none. With a batch Triton is told to take that away; without
+    one it refuses to be told (`ValidateIOShape` in model_config_utils.cc), and the ONNX backend alone does so unasked.
 
     Raises
     ------
     InputError
-        For a type that Triton does not know.
+        For a type or a shape that Triton does not know.
     """
     if spec.dtype.name not in _TYPES:
         raise InputError(f"Tensor «{spec.name}» has type {spec.dtype}, which Triton does not know.")
     shape = [n if isinstance(n, int) else -1 for n in spec.shape[1 if batched else 0 :]]
+    if 0 in shape or not (shape or batched or platform == "onnxruntime_onnx"):
+        raise InputError(
+            f"Tensor «{spec}» has {'an empty dimension' if shape else 'no dimensions'}, which Triton does not take here: export "
+            "the model with another shape."
+        )
     found: dict[str, Any] = {"name": spec.name, "data_type": _TYPES[spec.dtype.name], "dims": shape or [1]}
-    if not shape:  # Triton has no tensor without dimensions: clients see [1], the network what it wants
-        found["reshape"] = {"shape": []}
-    return found
+    return found if shape or not batched else found | {"reshape": {"shape": []}}
 
 
 def _instances(served: Served, serving: Serving) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -91,8 +92,22 @@ def write_triton(
         write_bundle(folder, bundle)
 
     folder, found = repository / name, list[Verified]()
-    made = put(folder, fill, lambda place: found.append(verify(place, model=model)), force=force)
+    made = put(
+        folder,
+        fill,
+        lambda place: found.append(verify(place, model=model)),
+        force=force,
+        workshop=_workshop(repository),
+    )
     return replace(found[0], folder=folder), made
+
+
+def _workshop(repository: Path) -> Path:
+    """Return a folder on the repository's disk and, where that can be, outside: Triton takes each folder inside for a model."""
+    repository.mkdir(parents=True, exist_ok=True)
+    inside, outside = repository.resolve(), repository.resolve().parent
+    same_disk = inside.stat().st_dev == outside.stat().st_dev
+    return outside if same_disk and os.access(outside, os.W_OK) else inside
 
 
 def _fill(folder: Path, what: Model | Plan, source: Path | None) -> None:

@@ -15,6 +15,7 @@ from quantlab.deploy.bundle import Bundle, read_bundle
 from quantlab.deploy.checksums import NAME as SUMS
 from quantlab.deploy.checksums import check_sums, file_at, files_in
 from quantlab.deploy.example import try_example
+from quantlab.deploy.names import folder_name
 from quantlab.deploy.plan_programs import template
 from quantlab.deploy.serving import tensor_fields
 from quantlab.deploy.tensor_specs import Ends, ends_of_model, ends_of_plan, foreign_domains
@@ -105,8 +106,13 @@ class _Checking:
     def triton(self) -> Iterator[str]:
         path = self._file("config")
         fields = parse_config(read_text(path, "a model configuration", largest=_LARGEST_TEXT))
-        if fields.get("name") != self.folder.name and not self.folder.name.startswith("."):
+        called = folder_name(self.folder)
+        if fields.get("name") != called and not called.startswith("."):
             raise InputError(f"'{path}' calls the model «{fields.get('name')}», and Triton wants its folder's name.")
+        platform = "tensorrt_plan" if "plan" in self.bundle.files else "onnxruntime_onnx"
+        if fields.get("platform") != platform or "backend" in fields:
+            raise StaleError(f"'{path}' does not serve the network as {platform}: deploy again.")
+        self._check_versions()
         yield "config.pbtxt was read by Triton's schema"
         ends = self._plan_ends() if "plan" in self.bundle.files else ends_of_model(self._model())
         if ends is not None:
@@ -179,14 +185,24 @@ class _Checking:
     def _check_config(self, fields: dict[str, Any], ends: Ends) -> None:
         """Refuse tensors other than the network's; read back by the schema, both sides have one form."""
         largest = int(fields.get("max_batch_size", 0))
+        both = {"input": ends.inputs.values(), "output": ends.outputs.values()}
+        if largest and any(not s.shape or isinstance(s.shape[0], int) for side in both.values() for s in side):
+            raise StaleError("config.pbtxt joins requests, and the network has no free batch: deploy again.")
         wanted = {
-            "input": [tensor_fields(spec, batched=largest > 0) for spec in ends.inputs.values()],
-            "output": [tensor_fields(spec, batched=largest > 0) for spec in ends.outputs.values()],
+            side: [tensor_fields(fields["platform"], spec, batched=largest > 0) for spec in specs]
+            for side, specs in both.items()
         }
         for side, tensors in parse_config(render_config(wanted)).items():
             found = [{k: v for k, v in tensor.items() if k != "label_filename"} for tensor in fields.get(side, [])]
             if found != tensors:
                 raise StaleError(f"The {side}s in config.pbtxt are not those of the network: deploy again.")
+
+    def _check_versions(self) -> None:
+        """Refuse versions of the network that are not the bundle's: Triton serves the one with the highest number."""
+        own = {name.split("/")[0] for name in self.bundle.files.values() if "/" in name}
+        more = [path for path in sorted(self.folder.iterdir()) if path.name.isdigit() and path.name not in own]
+        if more:
+            raise InputError(f"'{more[0]}' is not the bundle's, and Triton would serve it as a version: move it away.")
 
     def _check_table(self, made_for: str | None, model: Model) -> None:
         known = provenance_of(model)

@@ -10,7 +10,7 @@ from quantlab.graph.view import Graph
 from quantlab.numerics.arrays import F64, AnyArray
 
 _FIRST = 2  # later ones see less of the input's scale, as each BatchNorm undoes some of it
-_EPSILON = 1e-5
+_EPSILON = 1e-5  # a channel that never varied would be infinitely far from any other
 
 
 @dataclass(frozen=True, slots=True, eq=False)

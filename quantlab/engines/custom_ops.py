@@ -15,7 +15,18 @@ _UNKNOWN = re.compile(r"(\S+)\(-?\d+\) is not a registered function/op")
 
 
 def libraries(sources: Iterable[str | PathLike[str]]) -> tuple[str, ...]:
-    """Return the paths of the shared libraries with the operators; Python files among the sources are run for theirs.
+    """Return the whole paths of shared libraries, or Python files, with operators: what a worker needs to register them too.
+
+    Raises
+    ------
+    InputError
+        When a file is missing.
+    """
+    return tuple(str(_present(Path(fspath(source)))) for source in sources)
+
+
+def register(settings: Any, source: str) -> None:
+    """Let a session's options know the operators of a library, or of the library that a Python file names.
 
     A Python file defines its operators (`onnxruntime_extensions.onnx_op`) and `library()`, which returns the library
     that hands them to ONNX Runtime. It is run once a process: operators that are defined twice are refused.
@@ -23,19 +34,9 @@ def libraries(sources: Iterable[str | PathLike[str]]) -> tuple[str, ...]:
     Raises
     ------
     InputError
-        When a file is missing, or a Python file cannot be run or has no `library()`.
+        When a Python file cannot be run or has no `library()`, or ONNX Runtime cannot load the library.
     """
-    return tuple(_library(Path(fspath(source))) for source in sources)
-
-
-def register(settings: Any, library: str) -> None:
-    """Let a session's options know the operators of a library.
-
-    Raises
-    ------
-    InputError
-        When ONNX Runtime cannot load the library.
-    """
+    library = _library(_present(Path(source)))
     try:
         settings.register_custom_ops_library(library)
     except Exception as error:  # ONNX Runtime's errors share no base class of their own
@@ -54,16 +55,19 @@ def advice(reason: str) -> str:
     )
 
 
-def _library(source: Path) -> str:
+def _present(source: Path) -> Path:
     if not source.is_file():
         raise InputError(f"There is no file '{source}' with custom operators.")
-    path = source.resolve()
-    if path.suffix != ".py":
-        return str(path)
-    library = getattr(_run(path), "library", None)
+    return source.resolve()
+
+
+def _library(source: Path) -> str:
+    if source.suffix != ".py":
+        return str(source)
+    library = getattr(_run(source), "library", None)
     if not callable(library):
         raise InputError(f"'{source}' has no library(): it must return the path of the custom operators' library.")
-    return _library(Path(library()))
+    return _library(_present(Path(library())))
 
 
 @functools.cache

@@ -103,13 +103,20 @@ class Opening(Protocol):
 
 
 def free_sizes(inputs: Mapping[str, TensorSpec], batch: Tensors) -> dict[str, int]:
-    """Return what this batch makes of the inputs' free dimensions, by name."""
-    return {
-        want: int(got)
-        for name, spec in inputs.items()
-        for want, got in zip(spec.shape, batch[name].shape, strict=True)
-        if isinstance(want, str)
-    }
+    """Return what this batch makes of the inputs' free dimensions, by name.
+
+    Raises
+    ------
+    InputError
+        When an array has another number of dimensions than its input.
+    """
+    sizes: dict[str, int] = {}
+    for name, spec in inputs.items():
+        shape = batch[name].shape
+        if len(shape) != len(spec.shape):
+            raise InputError(f"Input «{name}» has shape {list(shape)}, but the model wants {_listed(inputs)}.")
+        sizes |= {want: int(got) for want, got in zip(spec.shape, shape, strict=True) if isinstance(want, str)}
+    return sizes
 
 
 def check_batch(inputs: Mapping[str, TensorSpec], batch: Tensors) -> dict[str, AnyArray]:
@@ -120,7 +127,7 @@ def check_batch(inputs: Mapping[str, TensorSpec], batch: Tensors) -> dict[str, A
     InputError
         When a name, an element type or a shape does not fit; the expected inputs are listed.
     """
-    expected = "; ".join(str(spec) for spec in inputs.values())
+    expected = _listed(inputs)
     unknown = sorted(set(batch) - set(inputs))
     missing = sorted(set(inputs) - set(batch))
     if unknown or missing:
@@ -129,6 +136,10 @@ def check_batch(inputs: Mapping[str, TensorSpec], batch: Tensors) -> dict[str, A
             f"The batch's inputs do not fit the model ({', '.join(filter(None, parts))}); it wants {expected}."
         )
     return {name: _fitting(spec, batch[name], expected) for name, spec in inputs.items()}
+
+
+def _listed(inputs: Mapping[str, TensorSpec]) -> str:
+    return "; ".join(str(spec) for spec in inputs.values())
 
 
 def _fitting(spec: TensorSpec, values: AnyArray, expected: str) -> AnyArray:

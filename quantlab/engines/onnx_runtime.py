@@ -12,7 +12,7 @@ from typing_extensions import Self
 from quantlab.calibration.provenance import DataIdentity
 from quantlab.engines.cpu import instruction_set
 from quantlab.engines.engine import TensorSpec, check_batch, free_sizes
-from quantlab.engines.ort_session import OrtOptions, first_line, open_session
+from quantlab.engines.ort_session import OrtOptions, open_session, refusal
 from quantlab.errors import InputError
 from quantlab.graph.derive import Derivation
 from quantlab.graph.stored_tensors import is_heavy
@@ -165,7 +165,7 @@ class OrtEngine:
         try:
             self._session.run_with_iobinding(binding)
         except Exception as error:  # ONNX Runtime's errors share no base class of their own
-            raise InputError(f"ONNX Runtime could not run the model: {first_line(error)}") from error
+            raise refusal("ONNX Runtime could not run the model", error) from error
 
     def restrict(self, outputs: tuple[str, ...]) -> "OrtEngine":
         """Return an engine that computes these of its outputs only.

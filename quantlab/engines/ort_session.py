@@ -9,7 +9,7 @@ from typing import Any
 import onnx
 
 from quantlab.engines.custom_ops import advice, register
-from quantlab.errors import InputError, QuantlabError
+from quantlab.errors import InputError, MachineError, QuantlabError, is_out_of_memory
 from quantlab.graph.external_data import externalised
 from quantlab.graph.probe import expose
 from quantlab.graph.size_limits import refuse_huge_tensors
@@ -48,6 +48,8 @@ def open_session(proto: onnx.ModelProto, computed: tuple[str, ...], options: Ort
     ------
     InputError
         When ONNX Runtime cannot load the model, or a tensor is not in it.
+    MachineError
+        When memory runs out.
     """
     refuse_huge_tensors(proto)
     settings = _settings(options)
@@ -59,8 +61,7 @@ def open_session(proto: onnx.ModelProto, computed: tuple[str, ...], options: Ort
     except QuantlabError:
         raise
     except Exception as error:  # ONNX Runtime's errors share no base class of their own
-        reason = first_line(error)
-        raise InputError(f"ONNX Runtime cannot load the model: {reason}{advice(reason)}") from error
+        raise refusal("ONNX Runtime cannot load the model", error) from error
 
 
 def _settings(options: OrtOptions) -> Any:
@@ -94,6 +95,16 @@ def _session(model: bytes | str, settings: Any) -> Any:
     import onnxruntime
 
     return onnxruntime.InferenceSession(model, settings, providers=_PROVIDERS)
+
+
+def refusal(what: str, error: BaseException) -> QuantlabError:
+    """Return what a runtime's error means: that memory is used up, or that a model or its data cannot be used."""
+    reason = first_line(error)
+    if is_out_of_memory(error):
+        return MachineError(
+            f"{what}, as the memory is used up ({reason}): take a smaller batch, or a machine with more."
+        )
+    return InputError(f"{what}: {reason}{advice(reason)}")
 
 
 def first_line(error: BaseException) -> str:

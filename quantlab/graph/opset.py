@@ -9,6 +9,7 @@ import onnx.version_converter
 
 from quantlab.errors import InputError
 from quantlab.graph.model import opset_of
+from quantlab.graph.size_limits import refuse_too_many
 from quantlab.graph.stored_tensors import check_light
 
 PER_AXIS_OPSET = 13
@@ -53,9 +54,16 @@ def raised(light: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[str, ...]]:
 
 
 def inlined(light: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[str, ...]]:
-    """Return a light copy with calls of its local functions replaced by their nodes, and notes for the user."""
+    """Return a light copy with calls of its local functions replaced by their nodes, and notes for the user.
+
+    Raises
+    ------
+    InputError
+        When that would be more nodes than any network has.
+    """
     if not light.functions:
         return light, ()
+    refuse_too_many(light)
     new = onnx.inliner.inline_local_functions(light, convert_version=True)
     left = len(new.functions)
     note = f"{len(light.functions) - left} local functions were inlined"

@@ -119,7 +119,8 @@ def _covered(
         if not allow_missing:
             raise InputError(
                 f"The scale table lacks {len(absent)} of the {len(placement.tensors)} tensors that {placement.target} "
-                f"quantizes: {names(absent)}. Calibrate them, or allow missing ones to stay float."
+                f"quantizes: {names(absent)}. Calibrate them, or let them stay float with --allow-missing "
+                "(`allow_missing=True`)."
             )
         lost += absent
         kept = placement.kept

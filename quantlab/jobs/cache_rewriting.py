@@ -4,16 +4,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from quantlab.caches.merge import Merged, Policy, merge, merged_provenance
+from quantlab.caches.merge import Merged, Policy, check_one_network, merge, merged_provenance
 from quantlab.caches.rename import Renamed, moved_provenance, rename, render_map
 from quantlab.caches.retarget import retargeted
+from quantlab.caches.tensors import check_names
+from quantlab.caches.words import counted, listed
 from quantlab.calibration.provenance import Provenance
 from quantlab.calibration.trt_cache import CalibrationCache, cache_of, table_of
-from quantlab.graph.model import load_model
+from quantlab.graph.model import Model, load_model
+from quantlab.jobs.caching import check_cache_output
 from quantlab.jobs.manifest import Recipe, file_digest, record
 from quantlab.jobs.step import Made, Remake, carry_out, check_output
 from quantlab.storage.cache_sidecar import sidecar_path
-from quantlab.storage.calibration_cache import check_sidecar, read_cache, rewrite_cache
+from quantlab.storage.calibration_cache import check_cache, check_sidecar, read_cache, rewrite_cache
 from quantlab.storage.text import write_text
 from quantlab.versions import versions
 
@@ -39,7 +42,7 @@ def rename_cache(what: RenamingCache, *, remake: Remake = "never") -> tuple[Made
         InputError where the structure leaves tensors open or the result does not suit the new model, unless `partial`;
         StaleError for an edited cache, or the cache of another model than the old one.
     """
-    check_output(what.output, (), what.cache, what.old, what.new, what.map)
+    check_cache_output(what.output, what.cache, what.old, what.new, what.map)
     old, new = load_model(what.old), load_model(what.new)
     table = read_cache(what.cache)
     check_sidecar(what.cache)
@@ -58,26 +61,41 @@ def rename_cache(what: RenamingCache, *, remake: Remake = "never") -> tuple[Made
 
 
 def merge_caches(
-    caches: Sequence[Path], output: Path, *, policy: Policy = "refuse", remake: Remake = "never"
+    caches: Sequence[Path],
+    output: Path,
+    *,
+    policy: Policy = "refuse",
+    model: Path | None = None,
+    parts: bool = False,
+    remake: Remake = "never",
 ) -> tuple[Made, Merged]:
-    """Write one cache of several.
+    """Write one cache of several of one network: as `model`, their sidecars or their names tell, or the caller by `parts`.
 
     Raises
     ------
     QuantlabError
-        InputError for conflicts under «refuse» or several algorithms, StaleError for several models.
+        InputError for conflicts under «refuse», several algorithms, or caches of other networks; StaleError where
+        sidecars name several models, or another one.
     """
-    check_output(output, (), *caches)
-    tables = [read_cache(path) for path in caches]
+    check_cache_output(output, *caches, model)
     for path in caches:
         check_sidecar(path)
-    merged = merge([cache_of(table) for table in tables], policy=policy)
+    tables = [read_cache(path) for path in caches]
     provenance = merged_provenance([table.provenance for table in tables])
+    named = {f"'{path}'": cache_of(table) for path, table in zip(caches, tables, strict=True)}
+    if model is not None:
+        _check_model(caches, load_model(model))
+    elif provenance is None and not parts:
+        check_one_network(named)
+    merged = merge(list(named.values()), policy=policy)
     inputs = {f"cache {i}": file_digest(path) for i, path in enumerate(caches)}
     fresh = _written(output, merged.cache, provenance, Recipe("merge", inputs, {"policy": policy}), remake)
     told = any(table.provenance is not None for table in tables) and provenance is None
-    notes = ("Not every cache tells what it was made from, so the merged one does not either.",) if told else ()
-    return Made(output, fresh, notes), merged
+    notes = ["Not every cache tells what it was made from, so the merged one does not either."] if told else []
+    headers = dict.fromkeys(table.cache_header or "" for table in tables)
+    if len(headers) > 1:
+        notes.append(f"The headers differ ({', '.join(headers)}); the merged cache has the first.")
+    return Made(output, fresh, tuple(notes)), merged
 
 
 def retarget_cache(
@@ -90,7 +108,7 @@ def retarget_cache(
     QuantlabError
         UsageError for TensorRT 11, which reads none, and for an unknown version or algorithm.
     """
-    check_output(output, (), cache)
+    check_cache_output(output, cache)
     table = read_cache(cache)
     check_sidecar(cache)
     before = cache_of(table)
@@ -103,6 +121,12 @@ def retarget_cache(
     if before.algorithm == "LegacyCalibration" != after.algorithm:
         notes.append("LegacyCalibration's keys are those after fusion: TensorRT will name the others as missing.")
     return Made(output, fresh, tuple(notes))
+
+
+def _check_model(caches: Sequence[Path], model: Model) -> None:
+    for path in caches:
+        check_cache(path, model.digest)
+        check_names(set(read_cache(path)), model, what=f"'{path}'")
 
 
 def _written(
@@ -123,18 +147,15 @@ def _about_names(renamed: Renamed) -> tuple[str, ...]:
     by_shapes = sum(row.told_by == "shapes" for row in renamed.rows)
     if by_shapes:
         notes.append(
-            f"{by_shapes} of {len(renamed.rows)} tensors were told by shapes alone, as weights changed: the scales are those of "
+            f"{by_shapes:,} of {counted(len(renamed.rows), 'tensor')} told by shapes alone, as weights changed: the scales are those of "
             "the old weights."
         )
     if renamed.lost:
-        notes.append(f"Without a counterpart in the new model: {_listed(renamed.lost)}.")
+        notes.append(f"Without a counterpart in the new model: {listed(renamed.lost, 6)}.")
     if renamed.ambiguous:
-        notes.append(f"Left out, as the structure does not tell where they went: {_listed(tuple(renamed.ambiguous))}.")
+        notes.append(
+            f"Left out, as the structure does not tell where they went: {listed(tuple(renamed.ambiguous), 6)}."
+        )
     if renamed.carried:
-        notes.append(f"Kept as they are, TensorRT's own names: {_listed(renamed.carried)}.")
+        notes.append(f"Kept as they are, TensorRT's own names: {listed(renamed.carried, 6)}.")
     return tuple(notes)
-
-
-def _listed(names: Sequence[str], most: int = 6) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(f"«{name}»" for name in names[:most]) + more

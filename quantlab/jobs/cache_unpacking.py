@@ -9,12 +9,14 @@ from quantlab.caches.network import CacheNetwork
 from quantlab.caches.plain import Plain, plain_of
 from quantlab.caches.retarget import retargeted
 from quantlab.caches.tensors import with_aliases
+from quantlab.caches.words import listed
 from quantlab.calibration.scale_table import ScaleTable
 from quantlab.calibration.trt_cache import CalibrationCache, header
 from quantlab.errors import UsageError
 from quantlab.graph.metadata import provenance_of
 from quantlab.graph.model import Model, load_model, write_model
 from quantlab.graph.view import Graph
+from quantlab.jobs.caching import DEFAULT_ALGORITHM, DEFAULT_VERSION, check_cache_output
 from quantlab.jobs.manifest import Recipe, record
 from quantlab.jobs.step import Made, Remake, carry_out, check_output
 from quantlab.storage.cache_sidecar import sidecar_path
@@ -36,7 +38,7 @@ class Unpacking:
     original
         The float model whose weights the plain one gets; None: what the integers stand for.
     version, algorithm
-        As in `Caching`.
+        As in `Caching`; None: those of the cache that the model was made of, if it holds it.
     widen
         Affine activations get the symmetric scale around their range, instead of being refused.
     """
@@ -45,8 +47,8 @@ class Unpacking:
     output: Path
     plain: Path | None = None
     original: Path | None = None
-    version: str = "8.6.1"
-    algorithm: str = "EntropyCalibration2"
+    version: str | None = None
+    algorithm: str | None = None
     widen: bool = False
 
 
@@ -69,6 +71,27 @@ def unpack(what: Unpacking, *, remake: Remake = "never") -> tuple[Made, Unpacked
     """
     tabular = what.output.suffix.lower() == ".json"
     _check(what, tabular=tabular)
+    unpacked, recipe, notes = _taken_apart(what, tabular=tabular)
+    parts, table = unpacked.parts, unpacked.table
+
+    def make() -> Mapping[str, str]:
+        if what.plain is not None:
+            write_model(parts.model, what.plain)
+        if tabular:
+            write_scale_table(what.output, table)
+        else:
+            rewrite_cache(what.output, table)
+        return versions()
+
+    beside = () if what.plain is None else (what.plain,)
+    fresh = carry_out(what.output, lambda: recipe, make, remake=remake, beside=beside)
+    if fresh and not tabular and sidecar_path(what.output).exists():
+        record(sidecar_path(what.output), recipe, versions=versions())
+    return Made(what.output, fresh, notes), unpacked
+
+
+def _taken_apart(what: Unpacking, *, tabular: bool) -> tuple[Unpacked, Recipe, tuple[str, ...]]:
+    """Return the parts, how they were made, and notes; the models read go out of memory, as large ones have to."""
     quantized = load_model(what.quantized)
     original = None if what.original is None else load_model(what.original)
     parts = plain_of(quantized, original=original, widen=what.widen)
@@ -83,26 +106,16 @@ def unpack(what: Unpacking, *, remake: Remake = "never") -> tuple[Made, Unpacked
     missing = tuple(name for name in wanted if name not in known and network.root(name) not in known)
     inputs = {"model": quantized.digest} | ({} if original is None else {"original": original.digest})
     options = {"version": what.version, "algorithm": what.algorithm, "widen": what.widen}
-    recipe = Recipe("unpack", inputs, options)
-
-    def make() -> Mapping[str, str]:
-        if what.plain is not None:
-            write_model(written, what.plain)
-        if tabular:
-            write_scale_table(what.output, table)
-        else:
-            rewrite_cache(what.output, table)
-        return versions()
-
-    beside = () if what.plain is None else (what.plain,)
-    fresh = carry_out(what.output, lambda: recipe, make, remake=remake, beside=beside)
-    if fresh and not tabular and sidecar_path(what.output).exists():
-        record(sidecar_path(what.output), recipe, versions=versions())
-    return Made(what.output, fresh, (*parts.notes, *_about(missing, network, written))), Unpacked(parts, table, missing)
+    unpacked = Unpacked(replace(parts, model=written), table, missing)
+    return unpacked, Recipe("unpack", inputs, options), (*parts.notes, *_about(missing, network, written))
 
 
 def _check(what: Unpacking, *, tabular: bool) -> None:
-    check_output(what.output, (), what.quantized, what.original, what.plain)
+    inputs = what.quantized, what.original, what.plain
+    if tabular:
+        check_output(what.output, (), *inputs)
+    else:
+        check_cache_output(what.output, *inputs)
     if what.plain is not None:
         check_output(what.plain, (".onnx",), what.quantized, what.original)
     elif not tabular:
@@ -110,7 +123,11 @@ def _check(what: Unpacking, *, tabular: bool) -> None:
             "A cache made from a Q/DQ model is for the plain model: say where to write it, --plain MODEL.onnx."
         )
     if not tabular:
-        header(what.version, what.algorithm)
+        _header(what)
+
+
+def _header(what: Unpacking) -> str:
+    return header(what.version or DEFAULT_VERSION, what.algorithm or DEFAULT_ALGORITHM)
 
 
 def _table(what: Unpacking, parts: Plain, quantized: Model, *, tabular: bool) -> ScaleTable:
@@ -118,7 +135,7 @@ def _table(what: Unpacking, parts: Plain, quantized: Model, *, tabular: bool) ->
     table = restored(parts.table, quantized) or filled(parts.table, Graph(parts.model.proto))
     if tabular:
         return table
-    first_line = table.cache_header or header(what.version, what.algorithm)
+    first_line = table.cache_header or _header(what)
     found = retargeted(CalibrationCache(first_line, {}), version=what.version, algorithm=what.algorithm)
     return replace(table, cache_header=found.header)
 
@@ -128,8 +145,9 @@ def _about(missing: tuple[str, ...], network: CacheNetwork, model: Model) -> tup
     others = [name for name in missing if name not in network.inner]
     notes = []
     if inside:
-        notes.append(f"{inside} tensors inside kernels had no Q/DQ, and have no scale: nobody reads one there.")
+        notes.append(f"Inside kernels {inside} of its tensors had no Q/DQ, and have no scale: nobody reads one there.")
     if others:
-        named = ", ".join(f"«{name}»" for name in others[:6]) + (" …" if len(others) > 6 else "")
-        notes.append(f"{len(others)} tensors of {model.name} had no Q/DQ, and what reads them stays float: {named}.")
+        notes.append(
+            f"Without Q/DQ, so that what reads or writes them stays float: {len(others)} of {model.name}: {listed(others, 6)}."
+        )
     return tuple(notes)

@@ -7,20 +7,23 @@ from pathlib import Path
 
 from quantlab.builder import check_model
 from quantlab.caches.tensors import cache_tensors, with_aliases
+from quantlab.caches.words import counted, listed
 from quantlab.calibration.methods.tensorrt import TensorRTLegacy
 from quantlab.calibration.scale_table import ScaleTable
 from quantlab.calibration.trt_cache import header
+from quantlab.errors import UsageError
 from quantlab.graph.model import load_model
-from quantlab.jobs import remarks
+from quantlab.jobs import manifest, remarks
 from quantlab.jobs.manifest import Recipe, file_digest, record
-from quantlab.jobs.quantizing import read_scales
+from quantlab.jobs.quantizing import read_scales, read_scales_for
 from quantlab.jobs.step import Made, Remake, carry_out, check_output
-from quantlab.storage.cache_sidecar import sidecar_path
+from quantlab.storage.cache_sidecar import read_sidecar, sidecar_path
 from quantlab.storage.calibration_cache import write_cache
 from quantlab.storage.scale_table_json import write_scale_table
 from quantlab.versions import versions
 
 DEFAULT_VERSION, DEFAULT_ALGORITHM = "8.6.1", "EntropyCalibration2"
+_OTHERS = (".onnx", ".json", ".csv", ".h5", ".hdf5", ".npz", ".npy", ".yaml", ".yml", ".plan", ".engine")
 _ALGORITHMS = {"tensorrt-minmax": "MinMaxCalibration", "tensorrt-legacy": "LegacyCalibration"}
 
 
@@ -55,7 +58,7 @@ def make_cache(what: Caching, *, remake: Remake = "never") -> Made:
         InputError for tensors without a scale, StaleError for the scales of another model, UsageError for a version
         that reads no caches.
     """
-    check_output(what.output, (), what.model, what.scales)
+    check_cache_output(what.output, what.model, what.scales)
     model = load_model(what.model)
     notes: list[str] = []
 
@@ -65,7 +68,7 @@ def make_cache(what: Caching, *, remake: Remake = "never") -> Made:
         return Recipe("cache", inputs, options)
 
     def make() -> Mapping[str, str]:
-        table = read_scales(what.scales, model)
+        table = read_scales_for(what.scales, model)
         check_model(table.provenance, model)
         wanted = cache_tensors(model)
         missing = write_cache(
@@ -78,9 +81,9 @@ def make_cache(what: Caching, *, remake: Remake = "never") -> Made:
             partial=what.partial,
         )
         if missing:
-            listed = ", ".join(f"«{name}»" for name in missing[:6])
-            more = f" and {len(missing) - 6} more" if len(missing) > 6 else ""
-            notes.append(f"The cache is partial: {len(missing)} tensors have no scale ({listed}{more}).")
+            notes.append(
+                f"The cache is partial: {counted(len(missing), 'tensor')} without a scale ({listed(missing, 6)})."
+            )
         if sidecar_path(what.output).exists():  # before the cache, which is not finished without it
             record(sidecar_path(what.output), recipe(), versions=versions())
         return versions()
@@ -104,8 +107,27 @@ def check_caching(what: Caching) -> None:
         As `make_cache`.
     """
     header(what.version, what.algorithm)
-    check_output(what.output, (), what.model, what.scales)
+    check_cache_output(what.output, what.model, what.scales)
     load_model(what.model)
+
+
+def check_cache_output(output: Path, *inputs: Path | None) -> None:
+    """Refuse a cache that, or whose sidecar, would replace an input or a file that is not quantlab's.
+
+    Raises
+    ------
+    UsageError
+        When one of them is also an input, or the cache has the name of another kind of file.
+    InputError
+        When a stranger's file stands in the sidecar's place.
+    """
+    sidecar = sidecar_path(output)
+    if output.suffix.lower() in _OTHERS:
+        raise UsageError(f"'{output}' is to be a calibration cache: call it so, as in {output.stem}.cache.")
+    check_output(output, (), *inputs)
+    check_output(sidecar, (), *inputs)
+    if sidecar.name not in manifest.listed(sidecar.absolute().parent):
+        read_sidecar(output)
 
 
 def algorithm_of(method: str) -> str:
@@ -122,6 +144,8 @@ def convert_to_table(source: Path, output: Path, model: Path | None, *, remake: 
         As `make_cache`.
     """
     check_output(output, (".json",), source, model)
+    if output.absolute() == sidecar_path(source).absolute():
+        raise UsageError(f"'{output}' is the place of the cache's sidecar: give the table another name.")
     loaded = None if model is None else load_model(model)
 
     def recipe() -> Recipe:
@@ -129,7 +153,7 @@ def convert_to_table(source: Path, output: Path, model: Path | None, *, remake: 
         return Recipe("convert", inputs)
 
     def make() -> Mapping[str, str]:
-        write_scale_table(output, read_scales(source, loaded))
+        write_scale_table(output, read_scales(source) if loaded is None else read_scales_for(source, loaded))
         return versions()
 
     fresh = carry_out(output, recipe, make, remake=remake)

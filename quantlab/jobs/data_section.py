@@ -1,4 +1,4 @@
-"""A job's part that names one set of samples."""
+"""A job's part that names its sets of samples."""
 
 from typing import Annotated, Any
 
@@ -12,7 +12,25 @@ class Section(BaseModel):
 
 
 class DataSection(Section):
-    """One set of samples: its place, and what differs from the job's own settings."""
+    """One set of samples: its place, and what differs from the job's own settings.
+
+    Attributes
+    ----------
+    path
+        A folder of images, a list or manifest of images, a .npz, .npy or .h5 file, or «loader.py:function».
+    preprocess
+        Of this set, where it is not the job's.
+    batch
+        Samples read at a time.
+    input
+        The model's input, where the data do not name it and the model has several.
+    label_pattern
+        Regular expression with one group: the label in an image's file name.
+    skip_bad
+        Leave unreadable images out, and count them.
+    labels
+        A file of labels that are not one integer a sample.
+    """
 
     path: str = Field(min_length=1)
     preprocess: dict[str, Any] | str | None = None
@@ -29,3 +47,21 @@ def _section(value: Any) -> Any:
 
 DataEntry = Annotated[DataSection, BeforeValidator(_section)]
 """A set, or its place alone."""
+
+
+class DataSets(Section):
+    """The three sets.
+
+    Attributes
+    ----------
+    calibration
+        Counts the histograms.
+    tuning
+        Compares the methods.
+    evaluation
+        Scores the result, once.
+    """
+
+    calibration: DataEntry
+    tuning: DataEntry | None = None
+    evaluation: DataEntry | None = None

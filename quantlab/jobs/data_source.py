@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import PIL
+
 from quantlab.data import Dataset, Preprocess, arrays, images, random_data, script
 from quantlab.data.array_files import read_columns
 from quantlab.data.images import Images
@@ -159,8 +161,12 @@ def _remote_digests(data: Any) -> dict[str, str]:
 
 
 def options(source: DataSource) -> dict[str, Any]:
-    """Return what of a declaration changes a result, as JSON values."""
-    declared = {"preprocess": source.preprocess.to_json() if source.preprocess else None, "input": source.input}
+    """Return what of a declaration changes a result, as JSON values; Pillow's versions decode and resize differently."""
+    declared = {
+        "preprocess": source.preprocess.to_json() if source.preprocess else None,
+        "input": source.input,
+        "Pillow": PIL.__version__ if _asks_pillow(source) else None,
+    }
     return {key: value for key, value in declared.items() if value is not None}
 
 
@@ -175,6 +181,18 @@ def located(source: DataSource, folder: Path) -> DataSource:
         None if at is None else at if is_remote(at) else str(folder / at) for at in (source.place, source.labels)
     )
     return replace(source, place=place, labels=labels)
+
+
+def script_of(source: DataSource) -> Path | None:
+    """Return the user's own Python file that yields the samples; None where they are read otherwise."""
+    place = source.place
+    return _script_path(place) if place is not None and not is_remote(place) and _kind(place) == "script" else None
+
+
+def _asks_pillow(source: DataSource) -> bool:
+    """Tell whether images are decoded, or arrays resized."""
+    arrays_alone = Path(source.place or "").suffix.lower() in ARRAY_FILES
+    return source.preprocess is not None and (not arrays_alone or source.preprocess.resize is not None)
 
 
 def _kind(place: str) -> str:
@@ -195,9 +213,8 @@ def _script_path(place: str) -> Path:
 
 def _script_digest(source: DataSource) -> dict[str, str]:
     """Return the digest of the script that yields the samples, if one does."""
-    if source.place is None or _kind(source.place) != "script":
-        return {}
-    return {"script": file_digest(_script_path(source.place))}
+    path = script_of(source)
+    return {} if path is None else {"script": file_digest(path)}
 
 
 def _only(source: DataSource, what: str, *names: str) -> None:

@@ -9,7 +9,7 @@ from quantlab.calibration.provenance import check_made_for
 from quantlab.data import Preprocess
 from quantlab.deploy.embedded import write_embedded
 from quantlab.deploy.folder import archive
-from quantlab.deploy.names import checked_name, sanitized
+from quantlab.deploy.names import checked_name, folder_name, sanitized
 from quantlab.deploy.ort_bundle import ForOnnxRuntime, write_onnxruntime
 from quantlab.deploy.serving import Serving
 from quantlab.deploy.triton import Labels, write_triton
@@ -181,7 +181,7 @@ def verify_folder(folder: Path) -> tuple[Verified, ...]:
     QuantlabError
         As `verify`.
     """
-    inner = sorted(path.parent for path in folder.glob("*/bundle.json")) if folder.is_dir() else []
+    inner = sorted(path.parent for path in folder.glob("[!.]*/bundle.json")) if folder.is_dir() else []
     if inner and not (folder / "bundle.json").exists():
         return tuple(verify(path) for path in inner)
     return (verify(folder),)
@@ -190,6 +190,8 @@ def verify_folder(folder: Path) -> tuple[Verified, ...]:
 def _packed(done: Verified, target: Target, *, fresh: bool) -> Deployed:
     if not target.archive:
         return Deployed(done, fresh)
-    path = done.folder.with_name(f"{done.folder.name}.tar.gz")
+    name = folder_name(done.folder)
+    folder = done.folder if done.folder.name == name else done.folder.resolve()
+    path = folder.with_name(f"{name}.tar.gz")
     archive(done.folder, path)
     return Deployed(done, fresh, path)

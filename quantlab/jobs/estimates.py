@@ -1,7 +1,7 @@
 """What a job would take: seconds, memory and disk of each step, from runs on a few samples in a temporary folder."""
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,19 +13,30 @@ from quantlab.jobs.run_steps import RunSteps
 from quantlab.jobs.step import Progress
 
 FEW = 32
-"""Samples of each set in the trial that tells what loading code takes, and whether there is time for more."""
+"""Samples of each set in the first trial, which also loads code, as the run will."""
 
-SIZES = (256, 1024)
+SIZES = (128, 512)
 """Samples of each set in the trials whose difference tells what a sample costs; few would tell more of other programs."""
 
 _PATIENCE = 30.0
 """Seconds of a trial after which the next one takes no more than twice the samples."""
-_SETS: Mapping[str, str] = {
+
+_SCORING = "score the methods"
+_SETS = ("calibration", "tuning", "evaluation")
+_RUNS_OVER: Mapping[str, str] = {
     "collect histograms": "calibration",
-    "score the methods": "tuning",
+    _SCORING: "tuning",
     "compare": "evaluation",
     "build for ONNX Runtime": "evaluation",
 }
+_TELLS_OF: Mapping[str, int] = {
+    "collect histograms": 1,
+    "calibrate": 1,
+    "compare": 3,
+    "build for ONNX Runtime": 3,
+    "report": 3,
+}
+"""Of so many sets a step's files tell, sample by sample; where it is not said, of the first two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,17 +112,24 @@ class Recorder:
         self._seen = files
 
 
-def estimate(job: Job, current: Sequence[str] = ()) -> Estimate:
+def _unheard(_samples: int) -> None:
+    return
+
+
+def estimate(job: Job, current: Sequence[str] = (), *, tell: Callable[[int], None] = _unheard) -> Estimate:
     """Return what a job would take.
 
-    The job is carried out on its first samples in a temporary folder that is removed: twice on 32 of each set (what the
-    first one takes more is loading code, once a process), then on 256 and on 1,024, or fewer where these take long.
-    Nothing of it is kept. Workers are not taken into account: the times are those of one process.
+    The job is carried out on its first samples in a temporary folder that is removed: on 32 of each set, then on 128 and on
+    512, or fewer where these take long or there are no more; what the first trial takes above the line through the others is
+    loading code, once a process. Only the first method is scored, as all take the same. Nothing of it is kept. Workers are
+    not taken into account: the times are those of one process.
 
     Parameters
     ----------
     current
         Titles of the steps that are done already.
+    tell
+        Told before each trial how many samples of each set it takes.
 
     Raises
     ------
@@ -122,21 +140,23 @@ def estimate(job: Job, current: Sequence[str] = ()) -> Estimate:
         raise InputError(
             f"There is no model '{job.model}' yet, so there is nothing to measure: run `quantlab qat` first."
         )
-    cold = _tried(job, FEW)
-    warm = _tried(job, FEW)
-    sizes = SIZES if warm.total < _PATIENCE else (FEW, 2 * FEW)
-    one = warm if sizes[0] == FEW or max(warm.counts.values()) <= FEW else _tried(job, sizes[0])
-    if sizes == SIZES and one.total > _PATIENCE:
-        sizes = (sizes[0], 2 * sizes[0])
-    two = one if max(warm.counts.values()) <= sizes[0] else _tried(job, sizes[1])
-    trials = (cold, warm, one, two)
-    return Estimate(tuple(_step(title, trials, sizes, title in current) for title in warm.recorder.seconds))
+    tell(FEW)
+    trials = [_tried(job, FEW)]
+    most = max(trials[0].counts.values())
+    for size in SIZES if trials[0].total < _PATIENCE else (2 * FEW,):
+        if most > trials[-1].samples and (len(trials) == 1 or trials[-1].total < _PATIENCE):
+            tell(size)
+            trials.append(_tried(job, size))
+    return Estimate(
+        tuple(_step(title, trials, len(job.methods), title in current) for title in trials[0].recorder.seconds)
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class _Trial:
-    """What the job took on its first samples, and how many samples its sets have."""
+    """What the job took on so many of the first samples, and how many its sets have."""
 
+    samples: int
     recorder: Recorder
     counts: Mapping[str, int]
 
@@ -155,8 +175,9 @@ def _tried(job: Job, samples: int) -> _Trial:
         run = RunSteps(small, recorder, "never")
         counts = {name: count_of(data) for name, data in run.data.items()}
         run.data = {name: FirstSamples(data, samples, name) for name, data in run.data.items()}
+        run.scored = job.methods[:1]
         run.carried_out()
-    return _Trial(recorder, counts)
+    return _Trial(samples, recorder, counts)
 
 
 def _metrics(job: Job) -> tuple[str, ...]:
@@ -164,18 +185,38 @@ def _metrics(job: Job) -> tuple[str, ...]:
     return () if any(source.labels is not None for source in job.sources.values()) else job.metrics
 
 
-def _step(title: str, trials: Sequence[_Trial], sizes: tuple[int, int], current: bool) -> StepEstimate:
-    cold, warm, one, two = (trial.recorder for trial in trials)
-    samples = trials[0].counts.get(_SETS.get(title, ""))
-    loading = max(0.0, cold.seconds[title] - warm.seconds[title])
+def _step(title: str, trials: Sequence[_Trial], methods: int, current: bool) -> StepEstimate:
+    samples = trials[0].counts.get(_RUNS_OVER.get(title, ""))
+    times = methods if title == _SCORING else 1
+    seconds = times * _seconds(title, trials, samples) + _loading(title, trials, samples)
+    named = [trials[0].counts.get(name, 0) for name in _SETS[: _TELLS_OF.get(title, 2)]]
+    disk = times * _through(
+        trials[-2:], lambda t: sum(min(t.samples, n) for n in named), lambda t: t.recorder.disk[title], sum(named)
+    )
     known = [peak for trial in trials if (peak := trial.recorder.memory[title]) is not None]
-    if samples is None:
-        seconds, disk = min(one.seconds[title], two.seconds[title]), float(two.disk[title])
-    else:
-        seen = (min(sizes[0], samples), min(sizes[1], samples))
-        seconds = _line(seen, (one.seconds[title], two.seconds[title]), samples)
-        disk = _line(seen, (one.disk[title], two.disk[title]), samples)
-    return StepEstimate(title, seconds + loading, max(known, default=None), round(disk), samples, current)
+    return StepEstimate(title, seconds, max(known, default=None), round(disk), samples, current)
+
+
+def _seconds(title: str, trials: Sequence[_Trial], at: int | None) -> float:
+    """Return the seconds on so many samples; None: their number does not matter."""
+    if at is None:
+        return min(trial.recorder.seconds[title] for trial in trials[-2:])
+    return _through(
+        trials[-2:], lambda t: min(t.samples, t.counts[_RUNS_OVER[title]]), lambda t: t.recorder.seconds[title], at
+    )
+
+
+def _loading(title: str, trials: Sequence[_Trial], samples: int | None) -> float:
+    """Return what the first trial took longer than so few samples take."""
+    few = None if samples is None else min(FEW, samples)
+    return max(0.0, trials[0].recorder.seconds[title] - _seconds(title, trials, few))
+
+
+def _through(
+    trials: Sequence[_Trial], size: Callable[[_Trial], int], value: Callable[[_Trial], float], at: int
+) -> float:
+    one, two = trials[0], trials[-1]
+    return _line((size(one), size(two)), (value(one), value(two)), at)
 
 
 def _line(sizes: tuple[int, int], values: tuple[float, float], at: int) -> float:

@@ -10,11 +10,11 @@ from quantlab.errors import QuantlabError
 from quantlab.jobs import places
 from quantlab.jobs.job import EXPORTED, Job
 from quantlab.jobs.job_fields import JobFields
-from quantlab.jobs.manifest import file_digest
-from quantlab.jobs.run_facts import resolved_job
+from quantlab.jobs.run_facts import files_of, resolved_job
 from quantlab.jobs.run_result import Listener
 from quantlab.jobs.run_steps import RunSteps
 from quantlab.jobs.step import PendingError, Progress
+from quantlab.storage.file_digest import file_digest
 
 State = Literal["current", "to do", "stale", "refused", "waits"]
 
@@ -120,15 +120,12 @@ def _inputs(run: RunSteps) -> Iterator[Input]:
     yield Input("model", str(job.model), run.model.digest)
     for name, data in run.data.items():
         place = job.sources[name].place or "random"
-        if isinstance(data, Stream):
+        if isinstance(data, Stream) and not data.is_known:
             yield Input(name, place, None)
         else:
             yield Input(name, place, data.identity.digest, len(data))
-        labels = job.sources[name].labels
-        if labels is not None:
-            yield Input(f"labels of {name}", labels, file_digest(Path(labels)))
-    if job.overrides is not None:
-        yield Input("overrides", str(job.overrides), file_digest(job.overrides))
+    for role, path in files_of(job).items():
+        yield Input(role, str(path), file_digest(path))
 
 
 def _states(run: RunSteps) -> Iterator[StepState]:

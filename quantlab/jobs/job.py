@@ -16,12 +16,12 @@ from pydantic import field_validator as validated
 from typing_extensions import Self
 
 from quantlab.calibration.methods.names import parse_method
-from quantlab.calibration.trt_cache import header
 from quantlab.collector.collect import DEFAULT_BUDGET
 from quantlab.errors import QuantlabError
+from quantlab.jobs.cache_section import CacheSection
 from quantlab.jobs.checks import check_target
-from quantlab.jobs.data_section import DataEntry, DataSection, Section
-from quantlab.jobs.data_source import DataSource
+from quantlab.jobs.data_section import DataSection, DataSets, Section
+from quantlab.jobs.data_source import DataSource, located
 from quantlab.jobs.metric_choice import parsed
 from quantlab.jobs.preprocessing import preprocess_of, read_preprocess
 from quantlab.jobs.sizes import parse_bytes
@@ -29,6 +29,7 @@ from quantlab.jobs.training_section import TrainingSection
 from quantlab.jobs.workers_section import WorkersEntry
 from quantlab.metrics.names import with_files
 
+_SETS = ("calibration", "tuning", "evaluation")
 DEFAULT_METHODS = ("minmax", "percentile:99.99", "percentile:99.999", "entropy", "squared-error")
 BEST = "best"
 EXPORTED = "qat/float.onnx"
@@ -43,32 +44,6 @@ def _listed(value: Any) -> Any:
     return (value,) if isinstance(value, str) and value not in ("quantizable", "all") else value
 
 
-class DataSets(Section):
-    """The three sets: `calibration` counts histograms, `tuning` compares methods, `evaluation` scores the result, once."""
-
-    calibration: DataEntry
-    tuning: DataEntry | None = None
-    evaluation: DataEntry | None = None
-
-
-class CacheSection(Section):
-    """The TensorRT that will read the calibration cache, and the algorithm that its header names."""
-
-    version: str = "8.6.1"
-    algorithm: str = "EntropyCalibration2"
-    partial: bool = False
-
-    @model_validator(mode="after")
-    def _known(self) -> Self:
-        _sentence(lambda: header(self.version, self.algorithm))
-        return self
-
-    @validated("version", mode="before")
-    @classmethod
-    def _text(cls, value: Any) -> Any:
-        return str(value) if isinstance(value, float) else value  # YAML reads 8.6 as a number
-
-
 class ObjectionsError(ValueError):
     """What in a job does not go together: sentences, each with the field in backquotes before any other."""
 
@@ -78,7 +53,10 @@ class ObjectionsError(ValueError):
 
 
 class Job(Section):
-    """Everything that one run does; paths are relative to the job's file.
+    """Everything that one run does; paths are relative to the job's file, and those that the file gives stay in its folder.
+
+    What is outside of it is given with --set or a QUANTLAB_JOB_… variable, or by standing in a folder that holds both;
+    so are stores and clusters, which are reached over the network (see `quantlab.jobs.job_paths`).
 
     Attributes
     ----------
@@ -102,8 +80,12 @@ class Job(Section):
         Name pattern → method, for tensors that need another one; the first that matches wins.
     overrides
         A YAML file with ranges set by hand, as `quantlab calibrate --overrides` takes it; they go before every rule.
-    target, weights, head
-        As `quantlab quantize` takes them.
+    target
+        tensorrt, tensorrt@8.6 … tensorrt@11.0, or ort: what will run the model.
+    weights
+        int8: stored as INT8 with DQ; qdq: FP32 with Q and DQ.
+    head
+        The last weighted operator and the pooling before it: float or int8.
     cache
         Null: no calibration cache.
     ort
@@ -113,6 +95,8 @@ class Job(Section):
         set. Files that they name are relative to the job's file.
     max_drop
         Points of the first metric that the result may lose on the evaluation set; more is exit code 1.
+    nonfinite
+        refuse NaN and infinities in any counted tensor, or count them apart, as masks of −Inf need.
     budget
         Memory for exposed activations, such as 512MiB.
     tensorrt_grid
@@ -130,7 +114,7 @@ class Job(Section):
     data: DataSets
     preprocess: dict[str, Any] | str | None = None
     expose: Literal["quantizable", "all"] | Annotated[tuple[str, ...], BeforeValidator(_listed)] | None = None
-    methods: tuple[str, ...] = Field(DEFAULT_METHODS, min_length=1)
+    methods: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(DEFAULT_METHODS, min_length=1)
     choose: str = ""
     rules: dict[str, str] = Field(default_factory=dict)
     overrides: Path | None = None
@@ -142,6 +126,7 @@ class Job(Section):
     metrics: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
     max_drop: float | None = Field(None, ge=0, allow_inf_nan=False)
     budget: Annotated[int, BeforeValidator(_size)] = DEFAULT_BUDGET
+    nonfinite: Literal["refuse", "count"] = "refuse"
     tensorrt_grid: int | None = Field(None, ge=1)
     qat: TrainingSection | None = None
     workers: WorkersEntry | None = None
@@ -165,10 +150,11 @@ class Job(Section):
             raise ValueError("a path is expected, relative to the job's file")
         return _folder(info) / value
 
-    @validated("methods", "rules")
+    @validated("methods", "rules", "choose")
     @classmethod
     def _known_methods(cls, value: Any) -> Any:
-        for text in value.values() if isinstance(value, Mapping) else value:
+        given = value.values() if isinstance(value, Mapping) else () if value in ("", BEST) else _listed(value)
+        for text in given:
             _sentence(parse_method, text)
         return value
 
@@ -190,18 +176,27 @@ class Job(Section):
         if not self.choose and ("squared-error" in self.methods or len(self.methods) == 1):
             preferred = "squared-error" if "squared-error" in self.methods else self.methods[0]
             object.__setattr__(self, "choose", preferred)
-        objections = tuple(self._objections())
+        objections = tuple(dict.fromkeys((*self._objections(), *self._located(_folder(info)))))
         if objections:
             raise ObjectionsError(objections)
         self._name = _file(info).stem
         if self.qat is not None:
-            self._sources["train"] = _sentence(self._source, self.qat.train, _folder(info))
             self.qat.place(_folder(info))
-        for name in ("calibration", "tuning", "evaluation"):
-            entry = getattr(self.data, name)
-            if entry is not None:
-                self._sources[name] = _sentence(self._source, entry, _folder(info))
         return self
+
+    def _located(self, folder: Path) -> Iterator[str]:
+        """Declare the sources; yield what is wrong with their preprocessing."""
+        sets = {"train": self.qat.train} if self.qat is not None else {}
+        sets |= {name: entry for name in _SETS if (entry := getattr(self.data, name)) is not None}
+        for name, entry in sets.items():
+            yield from self._declared(name, entry, folder)
+
+    def _declared(self, name: str, entry: DataSection, folder: Path) -> Iterator[str]:
+        try:
+            self._sources[name] = self._source(entry, folder)
+        except QuantlabError as error:
+            own = "qat.train." if name == "train" else f"data.{name}."
+            yield f"`{'' if entry.preprocess is None else own}preprocess`: {error}"
 
     def _objections(self) -> Iterator[str]:
         """Yield what does not go together."""
@@ -227,7 +222,7 @@ class Job(Section):
 
     def _ort_objections(self) -> Iterator[str]:
         if self.cache is not None and self.target == "ort":
-            yield "`cache` is read by TensorRT, but `target` is ort: leave it out"
+            yield "`cache` is read by TensorRT, but `target` is ort: leave it out, or give --set cache=null"
         if self.ort and self.target == "ort":
             yield "`ort: true` builds a second model for ONNX Runtime, but `target` is ort already"
 
@@ -242,8 +237,9 @@ class Job(Section):
 
     @property
     def name(self) -> str:
-        """The job's file name without ending."""
-        return self._name
+        """The job's file name without ending; where that says nothing, the model's."""
+        says_nothing = self._name == "job" and self.model != self.output / EXPORTED
+        return self.model.stem if says_nothing else self._name
 
     @property
     def exposed(self) -> Literal["quantizable", "all"] | tuple[str, ...]:
@@ -259,15 +255,16 @@ class Job(Section):
         declared = self.preprocess if entry.preprocess is None else entry.preprocess
         if isinstance(declared, str):
             declared = read_preprocess(declared if declared.lstrip().startswith("{") else str(folder / declared))
-        return DataSource(
-            place=str(folder / entry.path),
+        source = DataSource(
+            place=entry.path,
             preprocess=None if declared is None else preprocess_of(declared),
             batch=entry.batch,
             input=entry.input,
             label_pattern=entry.label_pattern,
             skip_bad=entry.skip_bad,
-            labels=None if entry.labels is None else str(folder / entry.labels),
+            labels=entry.labels,
         )
+        return located(source, folder)
 
 
 def slug(method: str) -> str:

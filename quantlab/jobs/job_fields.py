@@ -15,7 +15,13 @@ from quantlab.storage.yaml_text import parse_yaml, read_yaml
 PREFIX = "QUANTLAB_JOB_"
 """Of environment variables: QUANTLAB_JOB_MAX_DROP=0.5, and QUANTLAB_JOB_DATA__TUNING=b.npz for a field in a section."""
 
-FILE, DEFAULT = "file", "default"
+FILE, DEFAULT, MATRIX = "file", "default", "matrix"
+"""Who gives a value, beside --set and variables: the job's file, nobody, and its lists of values for many jobs."""
+
+_SHORT = dict.fromkeys(("data.calibration", "data.tuning", "data.evaluation", "qat.train"), "path") | {
+    "workers": "count"
+}
+"""Sections that may be given by one of their fields alone, and by which."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +112,33 @@ def this_environment() -> Mapping[str, str]:
 
 
 def _change(fields: dict[str, Any], name: str, text: str, change: str) -> None:
+    try:
+        put(fields, name, parse_yaml(text, f"The value of {name}"))
+    except UsageError as error:
+        raise UsageError(f"«{change}»: {error}") from None
+
+
+def put(fields: dict[str, Any], name: str, value: Any) -> None:
+    """Set a field by its dotted name; sections that are not there are made, and those in their short form are spelt out.
+
+    Raises
+    ------
+    UsageError
+        When something above it is no mapping.
+    """
     *parents, last = name.split(".")
-    for parent in parents:
-        inner = fields.setdefault(parent, {})
+    for depth, parent in enumerate(parents, start=1):
+        inner = fields.get(parent)
+        short = _SHORT.get(".".join(parents[:depth]))
+        if inner is None:
+            inner = {}
+        elif short is not None and isinstance(inner, str | int):
+            inner = {short: inner}
         if not isinstance(inner, dict):
-            raise UsageError(f"«{change}»: {parent} is no mapping, so it has no {last}.")
+            raise UsageError(f"`{parent}` is no mapping, so it has no {last}.")
+        fields[parent] = inner
         fields = inner
-    fields[last] = parse_yaml(text, f"The value of {name}")
+    fields[last] = value
 
 
 def _lines(path: Path) -> dict[str, int]:

@@ -1,25 +1,45 @@
 """Reads a YAML job; what is wrong in it is said with file, field and what is expected there."""
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from quantlab.errors import InputError
+from quantlab.jobs.field_names import meant
 from quantlab.jobs.job import Job, ObjectionsError
-from quantlab.jobs.job_fields import DEFAULT, FILE, JobFields, read_fields
+from quantlab.jobs.job_fields import DEFAULT, FILE, MATRIX, JobFields, read_fields
 from quantlab.jobs.job_paths import strays
 
-MATRIX = "matrix"
 _LISTED = 3
-_OUTSIDE = (
-    "'{}' leads out of the job's folder, and out of the one where you are: run the command above both, or give the path "
-    "yourself, with --set"
-)
+_LONGEST = 60
+_KIND = re.compile(r"(function-|literal|tuple|dict\[|str$|bool$|[A-Z]\w+Section$)")
+"""What pydantic puts among the names of fields: which kind of value it tried."""
+
+_UNSAID = (FILE, DEFAULT, MATRIX)
+_EXPECTED = {
+    "missing": "it is missing",
+    "tuple_": "a list is expected, such as [a, b]",
+    "dict_": "a mapping is expected, such as {{key: value}}",
+    "model_": "a mapping is expected, such as {{key: value}}",
+    "string_too_short": "it is empty",
+    "string_": "text is expected",
+    "too_short": "a list with at least one entry is expected",
+    "int_": "a whole number is expected",
+    "float_": "a number is expected",
+    "finite_": "a finite number is expected",
+    "bool_": "true or false is expected",
+    "greater_than_equal": "at least {ge:g} is expected",
+    "greater_than": "more than {gt:g} is expected",
+    "less_than_equal": "at most {le:g} is expected",
+    "less_than": "less than {lt:g} is expected",
+    "literal_": "{expected} is expected",
+}
+"""Beginnings of pydantic's error types → what the user should read; the first that fits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +60,7 @@ def read_job(path: Path, changes: Sequence[str] = (), environment: Mapping[str, 
     Parameters
     ----------
     path
-        The file; paths in it are relative to its folder.
+        The file; paths in it are relative to its folder, and stay there as `quantlab.jobs.job_paths` tells.
     changes
         «key=value», «data.tuning=null»: replaced before anything is checked; the value is read as YAML.
     environment
@@ -78,7 +98,7 @@ def job_of(found: JobFields) -> Job:
 
 def checked(found: JobFields) -> tuple[Job | None, tuple[Problem, ...]]:
     """Return the job, or None and all that is wrong with its fields."""
-    outside = tuple(Problem(name, found.line(name), _OUTSIDE.format(path)) for name, path in strays(found))
+    outside = tuple(Problem(name, found.line(name), text) for name, text in strays(found))
     if outside:
         return None, outside
     values = {key: value for key, value in found.values.items() if key != MATRIX}
@@ -93,29 +113,45 @@ def checked(found: JobFields) -> tuple[Job | None, tuple[Problem, ...]]:
 def _problems(item: Mapping[str, Any], found: JobFields) -> list[Problem]:
     cause = item.get("ctx", {}).get("error")
     if isinstance(cause, ObjectionsError):
-        return [_objection(text, found) for text in cause.listed]
-    place = ".".join(str(part) for part in item["loc"] if not str(part).startswith(("function-", "literal", "tuple")))
-    known = {
-        "extra_forbidden": f"there is no such field{_meant(place)}",
-        "missing": "it is missing",
-    }
-    text = known.get(item["type"]) or str(item["msg"]).removeprefix("Value error, ")
-    got = "" if item["type"] in {"extra_forbidden", "missing", "value_error"} else f" (it is {item['input']!r:.60})"
-    text = text[0].lower() + text[1:] if text.startswith("Input") else text
-    return [Problem(place, found.line(place), f"{text.rstrip('.')}{got}{_given(place, found)}")]
+        return [_objection(text.rstrip("."), found) for text in cause.listed]
+    place = ".".join(str(part) for part in item["loc"] if not _KIND.match(str(part)))
+    given = _given(place, found)
+    if item["type"] == "extra_forbidden":
+        return [Problem(place, found.line(place), f"there is no such field{meant(place)}{given}")]
+    text = _expected(item).rstrip(".")
+    got = "" if item["type"] in ("missing", "value_error") else f" (it is {_shown(item['input'])})"
+    return [Problem(place, found.line(place), f"{text}{got}{given}")]
+
+
+def _expected(item: Mapping[str, Any]) -> str:
+    """Return what is expected in words of YAML; pydantic speaks of Python's types."""
+    kind, limits = str(item["type"]), item.get("ctx", {})
+    for beginning, text in _EXPECTED.items():
+        if kind.startswith(beginning):
+            return text.format(**limits)
+    return str(item["msg"]).removeprefix("Value error, ")
+
+
+def _shown(value: Any) -> str:
+    """Return a value as YAML has it, cut short."""
+    try:
+        text = value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False, default=str)
+    except (RecursionError, ValueError):
+        text = str(type(value).__name__)
+    return f"{text[:_LONGEST]}…" if len(text) > _LONGEST else text
 
 
 def _objection(text: str, found: JobFields) -> Problem:
-    """Return what does not go together, with the line of the field that it names first."""
-    named = re.search(r"`([a-z_.]+)", text)
-    name = named[1] if named else ""
-    return Problem("", found.line(name) if name else None, text)
-
-
-def _meant(place: str) -> str:
-    *parents, last = place.split(".")
-    near = get_close_matches(last, Job.model_fields, 1) if not parents else []
-    return f" (did you mean `{near[0]}`?)" if near else ""
+    """Return what does not go together, with the line of the field that it names first, and who gave the others."""
+    named = dict.fromkeys(re.findall(r"`([a-z_]+(?:\.[a-z_]+)*)", text))
+    first = next(iter(named), "")
+    line = found.line(first) if first else None
+    alone = re.match(r"`([a-z_.]+)`: ", text)
+    if alone:
+        return Problem(first, line, text[alone.end() :] + _given(first, found))
+    origins = ((name, found.origin(name)) for name in named)
+    given = "".join(f"; `{name}` is given by {origin}" for name, origin in origins if origin not in _UNSAID)
+    return Problem("", line, text + given)
 
 
 def _given(place: str, found: JobFields) -> str:

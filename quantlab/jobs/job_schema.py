@@ -7,15 +7,17 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from quantlab.jobs.data_section import DataSection
-from quantlab.jobs.job import CacheSection, DataSets, Job
-from quantlab.jobs.matrix_section import EXCLUDE, MATRIX
+from quantlab.jobs.cache_section import CacheSection
+from quantlab.jobs.data_section import DataSection, DataSets
+from quantlab.jobs.job import Job
+from quantlab.jobs.job_fields import MATRIX
+from quantlab.jobs.matrix_section import EXCLUDE
 from quantlab.jobs.training_section import DistillationSection, TrainingSection
 from quantlab.jobs.workers_section import WorkersSection
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _TEXT = {"type": "string"}
-_LISTED = ("expose", "metrics")
+_LISTED = ("expose", "methods", "metrics")
 """Lists that may be given as their only entry."""
 
 

@@ -13,9 +13,17 @@ from quantlab.errors import InputError
 from quantlab.graph.model import Model, load_model
 from quantlab.jobs.checks import check_float, check_target
 from quantlab.jobs.data_source import ARRAY_FILES, DataSource, open_data
+from quantlab.jobs.job_fields import JobFields, read_fields
+from quantlab.jobs.job_paths import strays
 from quantlab.jobs.preprocessing import preprocess_of
-from quantlab.storage.text import write_text
+from quantlab.storage.text import read_text, write_text
 
+_VALUES = {"scale": "1/255", "mean": 0, "std": 1}
+_MARK = "# The preprocessing was guessed from the model's input"
+GUESSED = (
+    "The preprocessing is still the one that `quantlab job init` guessed from the model's input: set it to the one that the network was "
+    "trained with, and delete the comment that says so."
+)
 _IGNORED = ("label", "index")
 _SETS = {
     "calibration": "counts the histograms; some 500 samples like those in the field",
@@ -58,7 +66,7 @@ class _Guess:
 
 
 def init_job(what: NewJob) -> tuple[str, ...]:
-    """Write the job, and return what in it was guessed and has to be looked at.
+    """Write the job, and return what in it was guessed and has to be looked at, or lies where a job's file may not lead.
 
     Raises
     ------
@@ -78,19 +86,32 @@ def init_job(what: NewJob) -> tuple[str, ...]:
     guess = _guess(model, what.data["calibration"])
     _check(what.data["calibration"], guess)
     write_text(what.output, _text(what, guess))
-    return () if guess.line is None else (f"As for the preprocessing, {guess.why}.",)
+    guessed = () if guess.line is None else (_sentence(guess.why),)
+    return (*guessed, *(f"`{name}`: {text}." for name, text in strays(read_fields(what.output))))
+
+
+def still_guessed(found: JobFields) -> bool:
+    """Tell whether a job's preprocessing is the one that `init_job` guessed, under the comment that says so."""
+    declared = found.values.get("preprocess")
+    unchanged = isinstance(declared, dict) and {**declared, **_VALUES} == declared
+    return unchanged and _MARK in read_text(found.path, "a job")
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def _text(what: NewJob, guess: _Guess) -> str:
     folder = what.output.absolute().parent
-    preprocess = f"# {guess.why[0].upper()}{guess.why[1:]}.\n"
+    preprocess = f"# {_sentence(guess.why)}\n"
     preprocess += "# preprocess: {}\n" if guess.line is None else f"preprocess: {guess.line}\n"
     sets = [_set(name, what.data.get(name), folder) for name in _SETS]
     scored, tuned = "evaluation" in what.data, "tuning" in what.data
     caches = what.target.startswith("tensorrt") and not what.target.startswith("tensorrt@11")
     return "\n".join(
         [
-            f"# A job of quantlab: `quantlab run {what.output.name}`. Paths are relative to this file.",
+            f"# A job of quantlab: `quantlab run {what.output.name}`. Paths are relative to this file and stay in its folder, or in",
+            "# the one where the command is run, if it holds both; what lies elsewhere is given with --set.",
             "# `quantlab job validate`, `explain` and `schema` tell what is wrong, what would be done, and every field.",
             f"model: {_quoted(what.model, folder)}",
             f"output: {_quoted(what.run, folder)} # the run folder",
@@ -150,9 +171,9 @@ def _guess(model: Model, data: Path) -> _Guess:
     color = "GRAY" if channels == 1 else "RGB"
     sized = isinstance(height, int) and isinstance(width, int) and (rows is None or rows[0][:2] != (height, width))
     fields = [f"resize: [{height}, {width}]"] if sized else []
-    fields += [f"color: {color}", f"layout: {layout}", "scale: 1/255", "mean: 0", "std: 1"]
+    fields += [f"color: {color}", f"layout: {layout}", *(f"{name}: {value}" for name, value in _VALUES.items())]
     why = (
-        f"it was guessed from the model's input {list(shape)}: set scale, mean and std (and BGR for RGB) to those that the network "
+        f"the{_MARK[5:]} {list(shape)}: set scale, mean and std (and BGR for RGB) to those that the network "
         "was trained with, as a wrong one ruins every scale"
     )
     return _Guess("{" + ", ".join(fields) + "}", why)

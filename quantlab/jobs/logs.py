@@ -1,5 +1,7 @@
 """What a run tells, as JSON: one object a line, for machines, beside what people see."""
 
+from __future__ import annotations
+
 import json
 import math
 import os
@@ -9,12 +11,17 @@ from datetime import datetime, timezone
 from itertools import pairwise
 from pathlib import Path
 from time import monotonic
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from quantlab.errors import InputError, MachineError, QuantlabError
+from quantlab.errors import InputError, MachineError
 from quantlab.jobs.peak_memory import peak_bytes
-from quantlab.jobs.run_result import Listener, RunResult
+from quantlab.jobs.run_result import Listener, RunResult, exit_code_of
 from quantlab.jobs.step import Progress
+from quantlab.jobs.training_result import Hooks
+from quantlab.tuning.trial import Trial
+
+if TYPE_CHECKING:
+    from quantlab.qat.callbacks import Progress as Learnt
 
 LARGEST = 10 * 2**20
 """Bytes after which a log begins anew; the old one is kept as `.1`, the one before as `.2`."""
@@ -29,12 +36,13 @@ class JsonLog:
     """Appends lines to a file; each is written at once and whole, so several processes may share it.
 
     Once it is open, a disk that is full does not end the job: the lines that could not be written are counted in `lost`.
+    `closed` tells that the error which ended the run was logged.
     """
 
     def __init__(self, path: Path, *, about: Mapping[str, Any] | None = None, largest: int = LARGEST) -> None:
         if path.is_dir():
             raise InputError(f"The log '{path}' is a folder: give the name of a file.")
-        self.path, self.lost = path, 0
+        self.path, self.lost, self.closed = path, 0, False
         self._about, self._largest = dict(about or {}), largest
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -104,6 +112,45 @@ class Logged:
         self._inner.ended(number, total, text, seconds)
 
 
+def logging_hooks(inner: Hooks, log: JsonLog, *, clock: Callable[[], float] = monotonic, **about: Any) -> Hooks:
+    """Return hooks that pass on what a training tells, and log it: every trial, and how far it is every five seconds."""
+    last = [clock()]
+
+    def trial(found: Trial) -> None:
+        what: dict[str, Any] = {"rung": found.rung, "trial": found.label, "kept": found.kept, "note": found.note}
+        if found.score is not None:
+            what |= {"drop": found.score.drop, "sqnr_db": found.score.mean_sqnr_db}
+        log.write("trial", **about, **what, seconds=round(found.seconds, 3))
+        inner.trial(found)
+
+    def progress(**fields: Any) -> None:
+        now = clock()
+        if now - last[0] >= _SECONDS:
+            last[0] = now
+            log.write("progress", **about, **fields)
+
+    def watch(what: str, done: int, total: int | None) -> None:
+        progress(what=what, done=done, of=total)
+        inner.watch(what, done, total)
+
+    def learnt(at: Learnt) -> None:
+        progress(what="training", done=at.step, of=at.steps, loss=at.loss, metric=at.metric)
+        inner.learnt(at)
+
+    return Hooks(trial, watch, learnt)
+
+
+@contextmanager
+def logging_refusal(log: JsonLog) -> Iterator[None]:
+    """Log what ends the block, unless a run within it has logged that: a job may be refused before it begins."""
+    try:
+        yield
+    except (Exception, KeyboardInterrupt) as error:
+        if not log.closed:
+            log.write("run ended", "error", **_told(error))
+        raise
+
+
 @contextmanager
 def logging_run(log: JsonLog | None, **about: Any) -> Iterator[Callable[[RunResult], None]]:
     """Log that a run begins and how it ended, and give a function that notes its result; without a log, do nothing."""
@@ -114,15 +161,16 @@ def logging_run(log: JsonLog | None, **about: Any) -> Iterator[Callable[[RunResu
     started = monotonic()
     try:
         yield lambda result: log.write("result", **about, **figures_of(result))
-    except KeyboardInterrupt:
-        log.write("run ended", "error", **about, seconds=round(monotonic() - started, 3), error="interrupted")
-        raise
-    except Exception as error:
-        code = error.exit_code if isinstance(error, QuantlabError) else None
-        fields = {"error": str(error) or type(error).__name__, "kind": type(error).__name__, "exit_code": code}
-        log.write("run ended", "error", **about, seconds=round(monotonic() - started, 3), **fields)
+    except (Exception, KeyboardInterrupt) as error:
+        log.write("run ended", "error", **about, seconds=round(monotonic() - started, 3), **_told(error))
+        log.closed = True
         raise
     log.write("run ended", **about, seconds=round(monotonic() - started, 3))
+
+
+def _told(error: BaseException) -> dict[str, Any]:
+    kind = type(error).__name__
+    return {"error": str(error) or kind, "kind": kind, "exit_code": exit_code_of(error)}
 
 
 def figures_of(result: RunResult) -> dict[str, Any]:
@@ -137,9 +185,13 @@ def figures_of(result: RunResult) -> dict[str, Any]:
         "fp32": main.fp32 if main else None,
         "int8": main.int8 if main else None,
         "drop": main.drop if main else None,
-        "made": [made.path.name for made in result.artefacts if made.fresh],
+        "made": [_within(made.path, result.job.output) for made in result.artefacts if made.fresh],
         "notes": list(result.notes),
     }
+
+
+def _within(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
 
 
 def _plain(value: Any) -> Any:

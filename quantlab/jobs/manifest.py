@@ -1,6 +1,5 @@
 """What a folder's files were made from: `manifest.json` maps each file to its recipe and its checksum."""
 
-import hashlib
 import os
 import sys
 from collections.abc import Collection, Iterator, Mapping
@@ -13,6 +12,7 @@ from quantlab.atomic import remove_unfinished
 from quantlab.errors import InputError, StaleError
 from quantlab.jobs.differences import differences
 from quantlab.jobs.manifest_file import JSON, NAME, Entry, Recipe, read_manifest, write_manifest
+from quantlab.storage.file_digest import file_digest
 
 if sys.platform != "win32":  # there, two commands at once may lose an entry, and say so at the next run
     import fcntl
@@ -114,26 +114,6 @@ def run_of(folder: Path) -> Mapping[str, JSON]:
         When the manifest there is damaged, or of another program.
     """
     return read_manifest(folder).run
-
-
-def file_digest(path: Path) -> str:
-    """Return «sha256:…» of a file's bytes.
-
-    Raises
-    ------
-    InputError
-        When the file cannot be read.
-    """
-    try:
-        if path.exists() and not path.is_file():  # a pipe or a device may never end
-            raise InputError(f"'{path}' is not a regular file.")
-        with path.open("rb") as file:
-            state = hashlib.sha256()
-            while block := file.read(1 << 20):
-                state.update(block)
-    except OSError as error:
-        raise InputError(f"'{path}' cannot be read: {error.strerror or error}.") from error
-    return f"sha256:{state.hexdigest()}"
 
 
 def listed(folder: Path) -> Mapping[str, Entry]:

@@ -42,10 +42,8 @@ def read_matrix(found: JobFields) -> MatrixJob:
     Raises
     ------
     InputError
-        When the matrix or every cell of it is no valid job, or one asks for training.
+        When the matrix or every cell of it is no valid job, or asks for training.
     """
-    if found.values.get("qat") is not None:
-        raise InputError(f"'{found.path}' has a `matrix` and a section `qat`: train one job at a time.")
     read = tuple((cell, _job(cell)) for cell in cells_of(found))
     jobs = [job for _, job in read if isinstance(job, Job)]
     if not jobs:
@@ -68,7 +66,7 @@ def run_matrix(matrix: MatrixJob, *, listener: Callable[[Cell], Listener], force
     Raises
     ------
     QuantlabError
-        StaleError when another job works in the folder; InputError when it holds a run of its own; MachineError where
+        BusyError when another job works in the folder; InputError when it holds a run of its own; MachineError where
         the table cannot be written. What cells raise is in the result.
     """
     if listed(matrix.output):
@@ -133,7 +131,7 @@ def _counts_alike(one: Job, two: Job, name: str) -> bool:
     def counted(job: Job) -> tuple[object, ...]:
         targets = (job.target, job.ort) if job.exposed == "quantizable" else ()
         grid = job.tensorrt_grid if name == places.TENSORRT_HISTOGRAMS else None
-        return (job.model.resolve(), job.sources["calibration"], job.exposed, targets, grid)
+        return (job.model.resolve(), job.sources["calibration"], job.exposed, job.nonfinite, targets, grid)
 
     wanted = name == places.HISTOGRAMS or two.tensorrt_grid is not None
     return wanted and counted(one) == counted(two)

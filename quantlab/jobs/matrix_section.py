@@ -9,10 +9,10 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from quantlab.errors import InputError
-from quantlab.jobs.job_fields import JobFields
+from quantlab.errors import InputError, UsageError
+from quantlab.jobs.job_fields import DEFAULT, FILE, MATRIX, JobFields, put
 
-MATRIX, EXCLUDE = "matrix", "exclude"
+EXCLUDE = "exclude"
 LARGEST = 1000
 """Cells of a matrix at most."""
 
@@ -47,8 +47,14 @@ def cells_of(found: JobFields) -> tuple[Cell, ...]:
     ------
     InputError
         When the matrix is no mapping of fields to lists, excludes what it does not have or everything, has more than
-        1,000 cells or two of the same name.
+        1,000 cells or two of the same name; or when the job asks for training.
     """
+    if found.values.get("qat") is not None:
+        raise InputError(
+            f"'{found.path}' has both a `{MATRIX}` and `qat`: a training takes hours and decides what to try next by what came "
+            f"before, so it is one job at a time; give --set qat=null for the matrix without training, or --set {MATRIX}=null "
+            "with --set for the fields of one cell."
+        )
     axes, excluded = _axes(found)
     combinations = [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
     kept = [choices for choices in combinations if not any(_fits(choices, rule) for rule in excluded)]
@@ -113,21 +119,13 @@ def _cell(found: JobFields, choices: Mapping[str, Any]) -> Cell:
             if name in values and name not in choices
         }
     for axis, value in given.items():
-        _set(values, axis, value, found.path)
-        changed[axis] = MATRIX
+        try:
+            put(values, axis, value)
+        except UsageError as error:
+            raise InputError(f"'{found.path}': field `{MATRIX}.{axis}`: {error}") from None
+        given_by = found.origin("output" if axis == "output" else f"{MATRIX}.{axis}")
+        changed[axis] = MATRIX if given_by in (FILE, DEFAULT) else given_by
     return Cell(name, choices, replace(found, values=values, changed=changed))
-
-
-def _set(values: dict[str, Any], name: str, value: Any, path: Path) -> None:
-    *parents, last = name.split(".")
-    for parent in parents:
-        inner = values.setdefault(parent, {})
-        if not isinstance(inner, dict):
-            raise InputError(
-                f"'{path}': field `{MATRIX}.{name}`: `{parent}` is no mapping in this job, so it has no {last}."
-            )
-        values = inner
-    values[last] = value
 
 
 def _short(value: Any) -> str:

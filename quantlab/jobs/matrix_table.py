@@ -30,7 +30,7 @@ def rows_of(found: MatrixResult) -> list[dict[str, Any]]:
 def columns_of(rows: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
     """Return the heads and the cells of a table for people."""
     axes = tuple(rows[0]["choices"]) if rows else ()
-    heads = (*axes, "standing", "method", "metric", "FP32", "INT8", "drop", "agreement", "logit SQNR dB", "INT8 bytes")
+    heads = (*axes, "standing", "chosen", "metric", "FP32", "INT8", "drop", "agreement", "logit SQNR dB", "INT8 bytes")
     return heads, [_shown(row, axes) for row in rows]
 
 
@@ -103,7 +103,7 @@ def _shown(row: Mapping[str, Any], axes: Sequence[str]) -> tuple[object, ...]:
         row["metric"],
         *(_score(row, name) for name in ("fp32", "int8")),
         _rounded(row["drop"], 2),
-        _rounded(row["agreement"], 4),
+        None if row["agreement"] is None else f"{100 * row['agreement']:.2f} %",
         _rounded(row["sqnr_db"], 2),
         row["int8_bytes"],
     )

@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from quantlab.errors import StaleError
+from quantlab.atomic import make_folder
+from quantlab.errors import BusyError, InputError
 from quantlab.jobs.command_line import command_line
 
 if sys.platform != "win32":  # there, of two commands at once the later one wins
@@ -64,8 +65,10 @@ def writing(path: Path) -> Iterator[None]:
 
     Raises
     ------
-    StaleError
+    BusyError
         When another command holds it, naming that command.
+    InputError
+        When its lock file is a symbolic link.
     """
     said = f"Another command is writing '{path}' at this moment{{}}: let it end, or give another output."
     with _held(_lock_of(path), said):
@@ -92,11 +95,15 @@ def working_in(folder: Path) -> Iterator[None]:
 
     Raises
     ------
-    StaleError
+    BusyError
         When another job works there, naming its command.
+    MachineError
+        When there is no such folder and none can be made.
     """
     said = f"Another job works in '{folder}' at this moment{{}}: let it end, or give another output."
     with _held(folder.absolute() / RUN_LOCK, said):
+        if not folder.exists():  # a file there is refused with its own words
+            make_folder(folder)
         yield
 
 
@@ -128,9 +135,11 @@ def _held(lock: Path, said: str) -> Iterator[None]:
 def _opened(lock: Path, said: str) -> int:
     """Return the lock's file, held and with this process named in it."""
     while True:
-        handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
+        if lock.is_symlink():  # signing would write into what it leads to
+            raise InputError(f"'{lock}' is a symbolic link, which quantlab never makes: delete it.")
+        handle = os.open(lock, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
         try:
-            _hold(handle, said)
+            _hold(handle, lock, said)
             if _is_there(handle, lock):
                 _sign(handle)
                 return handle
@@ -140,18 +149,19 @@ def _opened(lock: Path, said: str) -> int:
         os.close(handle)  # its holder ended and removed the file between opening and holding it
 
 
-def _hold(handle: int, said: str) -> None:
+def _hold(handle: int, lock: Path, said: str) -> None:
     if sys.platform == "win32":
         return
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         owner = _owner(handle)
-        raise StaleError(said.format(f" ({owner})" if owner else "")) from None
+        raise BusyError(said.format(f" ({owner})" if owner else "")) from None
     except OSError:  # some network file systems have no locks: what the file says has to do
         owner = _owner(handle)
         if owner is not None and owner.may_live:
-            raise StaleError(said.format(f" ({owner})")) from None
+            there = f" ({owner}; this file system has no locks, so delete '{lock}' if that process has ended)"
+            raise BusyError(said.format(there)) from None
 
 
 def _is_there(handle: int, lock: Path) -> bool:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from quantlab.builder import QuantizedModel, QuantizeOptions, quantize
-from quantlab.caches.tensors import cache_tensors
+from quantlab.caches.tensors import cache_tensors, check_names
 from quantlab.calibration.scale_table import ScaleTable
 from quantlab.errors import InputError
 from quantlab.graph.model import Model, load_model, write_model
@@ -114,7 +114,21 @@ def read_scales(path: Path, model: Model | None = None) -> ScaleTable:
     return read_cache(path, (*known.tensors, *known.aliases))
 
 
+def read_scales_for(path: Path, model: Model) -> ScaleTable:
+    """Return the same; the keys of a cache must be the model's, too.
+
+    Raises
+    ------
+    QuantlabError
+        As `read_scales`; InputError for a cache most of whose names are another model's.
+    """
+    table = read_scales(path, model)
+    if 2 * sum(row.role == "unknown" for row in table.rows) > len(table.rows):
+        check_names(set(table), model, what=f"'{path}'")
+    return table
+
+
 def _built(what: Quantizing, model: Model) -> QuantizedModel:
-    built = quantize(model, read_scales(what.scales, model), options=what.options)
+    built = quantize(model, read_scales_for(what.scales, model), options=what.options)
     check_used(built, str(what.scales))
     return built

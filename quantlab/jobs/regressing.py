@@ -24,6 +24,7 @@ from quantlab.regression.policy import Policy
 from quantlab.regression.regress import regress
 from quantlab.regression.regression import Regression
 from quantlab.regression.run import Coverage, Run
+from quantlab.report.extras import CLASSES, read_class_names
 from quantlab.report.precision import INT8, Precision
 from quantlab.report.regression_junit import write_regression_junit
 from quantlab.report.regression_markdown import write_regression_markdown
@@ -130,6 +131,7 @@ def read_run(path: Path, *, coverage: bool = False) -> Run:
         versions=dict(entry.versions) if entry else {},
         target=_target(model),
         method=place.method,
+        class_names=() if place.folder is None else read_class_names(place.folder / CLASSES),
     )
 
 
@@ -147,7 +149,8 @@ def _inputs(what: Regressing, policy: Policy) -> dict[str, str]:
     for role, path in (("baseline", what.baseline), ("candidate", what.candidate)):
         place = RunPlace.of(path)
         home = place.folder
-        files = [place.comparison, *([] if home is None else [home / places.SCALES, *(home / n for n in HISTOGRAMS)])]
+        others = (places.SCALES, CLASSES, *HISTOGRAMS)
+        files = [place.comparison, *([] if home is None else [home / name for name in others])]
         digests = [f"{file.name} {file_digest(file)}" for file in files if file.exists()]
         found[role] = f"sha256:{sha256(' '.join([_name(path, place), *digests]).encode()).hexdigest()}"
     return found

@@ -3,8 +3,11 @@
 import json
 from collections.abc import Iterable
 
+import onnx
+
 from quantlab.calibration.provenance import DataIdentity
 from quantlab.calibration.scale_table import ScaleTable
+from quantlab.comparison.comparison import Comparison
 from quantlab.jobs.differences import option_differences
 
 _LISTED = 3
@@ -35,6 +38,24 @@ def on_preprocessing(data: DataIdentity, chosen_on: Iterable[DataIdentity]) -> t
             more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
             return (f"The scales were made with another preprocessing: {', '.join(found[:_LISTED])}{more}.",)
     return ()
+
+
+def on_chance(network: onnx.ModelProto, found: Comparison | None) -> tuple[str, ...]:
+    """Return a sentence if FP32 itself does little better than guessing a class: then it is not INT8 that loses.
+
+    Little: less than a fifth of the way from one class in n to all right.
+    """
+    top = None if found is None else next((metric for metric in found.metrics if metric.name == "top-1"), None)
+    shapes = [value.type.tensor_type.shape.dim for value in network.graph.output]
+    classes = shapes[0][-1].dim_value if len(shapes) == 1 and len(shapes[0]) > 1 else 0
+    if top is None or classes < 2:
+        return ()
+    guessing = 1 / classes
+    if top.fp32 >= guessing + (1 - guessing) / 5:
+        return ()
+    scores = f"only {100 * top.fp32:.2f} % top-1 on {classes:,} classes, where guessing has {100 * guessing:.2f} %"
+    asked = "is the preprocessing the one that the network was trained with, and do the labels count its classes?"
+    return (f"FP32 itself has {scores}: {asked}",)
 
 
 def _plain(data: DataIdentity) -> dict[str, object]:

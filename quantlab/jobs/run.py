@@ -22,7 +22,7 @@ def run_job(job: Job, *, listener: Listener, force: bool = False) -> RunResult:
 
     Raises
     ------
-    StaleError
+    BusyError
         When another job works in the run folder; it is named.
     QuantlabError
         What the steps raise; all that was finished by then stays and is not done again by the next run.

@@ -15,22 +15,20 @@ from quantlab.engines.cpu import instruction_set, processor
 from quantlab.errors import InputError
 from quantlab.graph.model import Model
 from quantlab.jobs.command_line import command_line
+from quantlab.jobs.data_source import script_of
 from quantlab.jobs.job import Job
-from quantlab.jobs.manifest import file_digest
 from quantlab.jobs.manifest_file import NAME, read_manifest
 from quantlab.jobs.output_lock import unfinished_in
+from quantlab.storage.file_digest import file_digest
 from quantlab.versions import versions
+from quantlab.workers.store import is_remote
 
-_PACKAGES = ("onnxruntime", "onnx", "numpy")
+_PACKAGES = ("onnxruntime", "onnx", "numpy", "pillow")
 _PATHS = ("model", "output", "overrides", "history")
 
 
 def facts_of(job: Job, model: Model, data: Mapping[str, Dataset]) -> dict[str, Any]:
-    """Return what decides a run, as JSON values; the time is not among it, so the same run has the same facts.
-
-    `data` are the opened sets; those that are known only after a full pass have no digest here.
-    """
-    known = {name: found.identity for name, found in data.items() if not isinstance(found, Stream)}
+    """Return what decides a run, as JSON values; the time is not among it, so the same run has the same facts."""
     resolved = resolved_job(job, job.output)
     settings = {key: value for key, value in resolved.items() if key not in (*_PATHS, "data", "workers")}
     return {
@@ -38,10 +36,11 @@ def facts_of(job: Job, model: Model, data: Mapping[str, Dataset]) -> dict[str, A
         "job": resolved,
         "configuration": _digest(settings),
         "model": model.digest,
-        "data": {name: identity.digest for name, identity in known.items()},
+        "data": digests_of(data),
         "preprocessing": {
             name: _digest(source.preprocess.to_json()) for name, source in job.sources.items() if source.preprocess
         },
+        "files": {role: file_digest(path) for role, path in files_of(job).items()},
         "seed": job.qat.seed if job.qat else 0,
         "machine": {
             "processor": processor(),
@@ -50,6 +49,37 @@ def facts_of(job: Job, model: Model, data: Mapping[str, Dataset]) -> dict[str, A
         },
         "versions": versions(*(f"{name} {found}" for name in _PACKAGES if (found := _version(name)))),
     }
+
+
+def digests_of(data: Mapping[str, Dataset]) -> dict[str, str]:
+    """Return the digest of each opened set; one that only a full pass tells has none before it."""
+    known = {name: found for name, found in data.items() if not isinstance(found, Stream) or found.is_known}
+    return {name: found.identity.digest for name, found in known.items()}
+
+
+def changes_of(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Return what decides bits, is in no recipe and is other than in a run before: «onnxruntime 1.20.1 → 1.31.1»; often nothing."""
+    named = {name: ("versions", name) for name in ("quantlab", "onnxruntime")} | {"CPU": ("machine", "instruction_set")}
+    found = [
+        f"{name} {then} → {new}"
+        for name, (section, key) in named.items()
+        if (then := before.get(section, {}).get(key)) is not None and then != (new := now[section].get(key))
+    ]
+    return ", ".join(found)
+
+
+def files_of(job: Job) -> dict[str, Path]:
+    """Return the files beside model and data that have a say in a job's result, by their roles; those that are there."""
+    section = job.qat
+    named: dict[str, Path | None] = {"overrides": job.overrides}
+    for name, source in job.sources.items():
+        named[f"labels of {name}"] = None if source.labels is None or is_remote(source.labels) else Path(source.labels)
+        named[f"script of {name}"] = script_of(source)
+    if section is not None:
+        functions = {"augment": section.augment, "loss": section.loss}
+        named |= {"module": section.file, "state dict": section.weights}
+        named |= {role: section.located(text)[0] for role, text in functions.items() if text is not None}
+    return {role: path for role, path in named.items() if path is not None and path.is_file()}
 
 
 def resolved_job(job: Job, folder: Path) -> dict[str, Any]:

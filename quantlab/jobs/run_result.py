@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from quantlab.comparison.comparison import Comparison
-from quantlab.errors import InputError, MachineError, QuantlabError
+from quantlab.errors import InputError, MachineError, QuantlabError, is_out_of_memory
 from quantlab.jobs.job import Job
 from quantlab.jobs.matrix_section import Cell
 from quantlab.jobs.step import Made, Progress
+
+INTERRUPTED, INTERNAL = 130, 70
+"""Exit codes of what was stopped with Ctrl-C, and of what is quantlab's own fault."""
 
 
 class Listener(Protocol):
@@ -66,6 +69,19 @@ class RunResult:
         return drop if drop > self.job.max_drop else None
 
 
+def exit_code_of(error: BaseException) -> int:
+    """Return what a process that ends with this error returns."""
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED
+    if isinstance(error.__cause__, PermissionError):  # whoever read the file: it is the machine's refusal
+        return MachineError.exit_code
+    if isinstance(error, QuantlabError):
+        return error.exit_code
+    if isinstance(error, FileNotFoundError):
+        return InputError.exit_code
+    return MachineError.exit_code if isinstance(error, OSError) or is_out_of_memory(error) else INTERNAL
+
+
 @dataclass(frozen=True, slots=True)
 class CellResult:
     """What one job of a matrix came to: its result, or the error that ended it."""
@@ -84,12 +100,7 @@ class CellResult:
     @property
     def exit_code(self) -> int:
         """What a process with this job alone would return."""
-        if self.error is None:
-            return int(self.standing == "missed")
-        if isinstance(self.error, QuantlabError):
-            return self.error.exit_code
-        known = InputError if isinstance(self.error, FileNotFoundError) else MachineError
-        return known.exit_code
+        return int(self.standing == "missed") if self.error is None else exit_code_of(self.error)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,24 +4,26 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 from quantlab.builder import QuantizedModel, QuantizeOptions, quantize
+from quantlab.caches.words import counted
 from quantlab.calibration.provenance import DataIdentity
 from quantlab.comparison.comparison import Comparison
 from quantlab.data.stream import Stream
 from quantlab.errors import InputError, StaleError
 from quantlab.graph.model import Model, load_model
-from quantlab.jobs import places
+from quantlab.jobs import places, remarks
 from quantlab.jobs.caching import Caching, make_cache
 from quantlab.jobs.calibrating import Calibrating, calibrate_scales, choose_scales
 from quantlab.jobs.collecting import Collecting, collect_histograms, fitting, of_set
 from quantlab.jobs.comparing import Comparing, compare_models, read_comparison
 from quantlab.jobs.data_source import open_data
 from quantlab.jobs.job import BEST, Job, slug
-from quantlab.jobs.manifest import Recipe, file_digest, note_run, remove
+from quantlab.jobs.manifest import Recipe, file_digest, note_run, remove, run_of
 from quantlab.jobs.quantizing import Quantizing, quantize_model, read_scales
 from quantlab.jobs.reporting import report_run
-from quantlab.jobs.run_facts import facts_of
+from quantlab.jobs.run_facts import changes_of, digests_of, facts_of
 from quantlab.jobs.run_result import Listener, RunResult
 from quantlab.jobs.scoring import Scoring, logit_sqnr_db, score_method
 from quantlab.jobs.step import Made, Progress, Remake, carry_out
@@ -42,6 +44,7 @@ class RunSteps:
         self.made: list[Made] = []
         self.model: Model = load_model(job.model)
         self.options = QuantizeOptions(job.target, job.weights, job.head)
+        self.scored = job.methods  # a dry run scores one of them
         self.workers = Workers() if job.workers is None else job.workers.declared
         self.chosen = ""
         self.deciders: tuple[DataIdentity, ...] = ()
@@ -57,25 +60,30 @@ class RunSteps:
         QuantlabError
             What the steps raise; all that was finished by then stays.
         """
-        steps = self.steps()
+        steps, before = self.steps(), run_of(self.folder)
         for number, (title, step) in enumerate(steps, start=1):
             started = perf_counter()
             advance = self.listener.begins(number, len(steps), title)
-            before = len(self.made)
+            done = len(self.made)
             text = step(advance)
-            fresh = any(made.fresh for made in self.made[before:])
+            fresh = any(made.fresh for made in self.made[done:])
             if fresh:
-                note_run(self.folder, self.facts)
+                note_run(self.folder, self.facts | {"data": digests_of(self.data)})
             state = "" if fresh else " (current)"
             self.listener.ended(number, len(steps), f"{text}{state}", perf_counter() - started)
-        return RunResult(
-            self.job,
-            self.chosen,
-            self._tuning(),
-            self._read(places.COMPARISON, "evaluation"),
-            self._read(places.ORT_COMPARISON, "evaluation") if self.job.ort else None,
-            tuple(self.made),
-            tuple(dict.fromkeys(note for made in self.made for note in made.notes)),
+        tuning, final = self._tuning(), self._read(places.COMPARISON)
+        doubts = remarks.on_chance(self.model.proto, final or tuning.get(self.chosen))
+        notes = dict.fromkeys((*doubts, *self._moved(before), *(note for made in self.made for note in made.notes)))
+        ort = self._read(places.ORT_COMPARISON) if self.job.ort else None
+        return RunResult(self.job, self.chosen, tuning, final, ort, tuple(self.made), tuple(notes))
+
+    def _moved(self, before: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return what is to be said where files of another machine or version stay."""
+        changes = changes_of(before, self.facts)
+        if not changes or all(made.fresh for made in self.made):
+            return ()
+        return (
+            f"What was current in '{self.folder}' was made with others ({changes}), and its bits may differ from new ones.",
         )
 
     def _check_inputs(self) -> None:
@@ -131,6 +139,7 @@ class RunSteps:
             expose=job.exposed,
             targets=(job.target, "ort") if job.ort else (job.target,),
             budget=job.budget,
+            nonfinite=job.nonfinite,
             workers=self.workers,
         )
         data = self.data["calibration"]
@@ -146,7 +155,7 @@ class RunSteps:
             scheme = ORT_SCHEME if self.job.target == "ort" else "symmetric"
             what = self._calibrating(method, self._scales(method), scheme)
             self._keep(calibrate_scales(what, remake=self.remake))
-        return f"{len(self.job.methods)} methods calibrated"
+        return f"{counted(len(self.job.methods), 'method')} calibrated"
 
     def _calibrating(self, method: str, output: Path, scheme: str) -> Calibrating:
         native = method.startswith("tensorrt-")
@@ -154,7 +163,7 @@ class RunSteps:
         return Calibrating(histograms, output, method, scheme, tuple(self.job.rules.items()), self.job.overrides)
 
     def _tune(self, progress: Progress) -> str:
-        for method in self.job.methods:
+        for method in self.scored:
             what = Scoring(
                 self.model,
                 self._scales(method),
@@ -164,7 +173,7 @@ class RunSteps:
                 self.job.metrics,
             )
             self._keep(score_method(what, self.data["tuning"], remake=self.remake, progress=progress))
-        return f"{len(self.job.methods)} methods scored on the tuning set"
+        return f"{counted(len(self.scored), 'method')} scored on the tuning set"
 
     def _choose(self, _progress: Progress) -> str:
         self.chosen = self.job.choose
@@ -268,10 +277,10 @@ class RunSteps:
     def _tuning(self) -> dict[str, Comparison]:
         if "tuning" not in self.job.sources:
             return {}
-        return {method: read_comparison(self._tuned(method)) for method in self.job.methods}
+        return {method: read_comparison(self._tuned(method)) for method in self.scored}
 
-    def _read(self, name: str, data: str) -> Comparison | None:
-        return read_comparison(self.folder / name) if data in self.job.sources else None
+    def _read(self, name: str) -> Comparison | None:
+        return read_comparison(self.folder / name) if "evaluation" in self.job.sources else None
 
     def _keep(self, made: Made) -> None:
         self.made.append(made)

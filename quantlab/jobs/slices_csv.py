@@ -1,18 +1,14 @@
 """Reads which sample is in which slice, from a CSV file with a header."""
 
-import csv
-from collections.abc import Iterator
-from io import StringIO
 from pathlib import Path
 
 from quantlab.errors import InputError
-from quantlab.storage.text import read_text
+from quantlab.storage.text import read_rows
 
 SAMPLE = ("sample", "name", "key")
 """What the column of the samples may be called; it holds names, or the 16 hexadecimal digits of their keys."""
 
 SLICE = "slice"
-LARGEST = 1 << 26
 _LONGEST = 200
 
 
@@ -32,8 +28,8 @@ def read_slices(path: Path, by: str, column: str | None = None) -> dict[str, str
         When the file cannot be read, lacks a column, has a row of another length, or puts a sample into two slices; the
         line is named.
     """
-    rows = _rows(path)
-    _, header = next(rows, (0, []))
+    rows = read_rows(path, "a CSV of slices")
+    header = [cell.strip() for cell in next(rows, (0, []))[1]]
     first = next((name for name in SAMPLE if name in header), None)
     taken = column or (by if by in header and by not in SAMPLE else SLICE)
     if first is None or taken not in header or len(set(header)) < len(header):
@@ -44,8 +40,6 @@ def read_slices(path: Path, by: str, column: str | None = None) -> dict[str, str
     one, two = header.index(first), header.index(taken)
     found: dict[str, str] = {}
     for line, row in rows:
-        if len(row) != len(header):
-            raise InputError(f"'{path}', line {line}: {len(header)} cells are due, as in the header, not {len(row)}.")
         sample, part = row[one].strip(), row[two].strip()
         if len(part) > _LONGEST:
             raise InputError(f"'{path}', line {line}: a slice's name has at most {_LONGEST} characters.")
@@ -56,15 +50,3 @@ def read_slices(path: Path, by: str, column: str | None = None) -> dict[str, str
     if not found:
         raise InputError(f"'{path}' puts no sample into a slice: «{taken}» is empty in every row.")
     return found
-
-
-def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield line number and cells of the rows that are not empty."""
-    text = read_text(path, "a CSV of slices", largest=LARGEST).removeprefix("\ufeff")
-    reader = csv.reader(StringIO(text, newline=""), strict=True)
-    try:
-        for row in reader:
-            if row:
-                yield reader.line_num, [cell.strip() for cell in row] if reader.line_num == 1 else row
-    except csv.Error as error:
-        raise InputError(f"'{path}', line {reader.line_num}, is no readable CSV: {error}.") from error

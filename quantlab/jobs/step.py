@@ -3,10 +3,11 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from os.path import realpath
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from quantlab.atomic import remove_unfinished
+from quantlab.atomic import check_place, remove_unfinished
 from quantlab.errors import InputError, QuantlabError, StaleError, UsageError
 from quantlab.jobs.manifest import Recipe, listed, record, state
 from quantlab.jobs.output_lock import is_unfinished, writing
@@ -81,7 +82,7 @@ def carry_out(
     Raises
     ------
     StaleError
-        When the file was made from something else, or another command is writing it.
+        When the file was made from something else; BusyError when another command is writing it.
     InputError
         When the file is not quantlab's, or was edited.
     PendingError
@@ -96,6 +97,7 @@ def carry_out(
     if remake != "always" and not is_unfinished(path) and _are_current(files, recipe, remake):
         return False
     absent = not path.exists()
+    check_place(path)
     with writing(path):
         if absent and path.exists() and remake != "always" and _are_current(files, recipe, remake):
             return False  # another command made it since
@@ -119,7 +121,7 @@ def check_output(path: Path, suffixes: Sequence[str], *inputs: Path | None) -> N
     if suffixes and path.suffix.lower() not in suffixes:
         raise UsageError(f"The output '{path}' must end in {' or '.join(suffixes)}.")
     for given in inputs:
-        if given is not None and given.absolute() == path.absolute():
+        if given is not None and realpath(given) == realpath(path):
             raise UsageError(f"The output '{path}' is also an input: write to another file.")
 
 

@@ -147,12 +147,17 @@ class _Climb:
         started, before, job = perf_counter(), len(self.made), self.job
         histograms, scales = self.folder / HISTOGRAMS, self.folder / SCALES
         counting = Collecting(
-            self.folder / FLOAT, job.sources["calibration"], histograms, targets=(job.target,), budget=job.budget
+            self.folder / FLOAT,
+            job.sources["calibration"],
+            histograms,
+            targets=(job.target,),
+            budget=job.budget,
+            nonfinite=job.nonfinite,
         )
         data = self.sets.opened["calibration"]
         self.made.append(collect_histograms(counting, data, remake=self.remake, progress=progress))
         method = _PREFERRED if job.choose == BEST else job.choose
-        calibrating = Calibrating(histograms, scales, method, rules=tuple(job.rules.items()))
+        calibrating = Calibrating(histograms, scales, method, rules=tuple(job.rules.items()), overrides=job.overrides)
         self.made.append(calibrate_scales(calibrating, remake=self.remake))
         options = QuantizeOptions(job.target, job.weights, job.head)
         made, _ = quantize_model(

@@ -10,7 +10,19 @@ from quantlab.jobs.data_section import DataEntry, Section
 
 
 class DistillationSection(Section):
-    """Weights of what the float network answers, as `quantlab.qat.Distillation` takes them."""
+    """Weights of what the float network answers, as `quantlab.qat.Distillation` takes them.
+
+    Attributes
+    ----------
+    kl
+        Of the divergence from its class probabilities.
+    mse
+        Of the squared distance from its outputs.
+    labels
+        Of the labels, where the samples have any.
+    temperature
+        By which both networks' scores are divided for `kl`.
+    """
 
     kl: float = Field(1.0, ge=0, allow_inf_nan=False)
     mse: float = Field(0.0, ge=0, allow_inf_nan=False)

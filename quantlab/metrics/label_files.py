@@ -1,8 +1,6 @@
 """Labels out of files: COCO's annotations (.json), texts, numbers, classes and pairs (.csv), masks (.npz, .npy)."""
 
-import csv
 from collections.abc import Callable, Mapping, Sequence
-from io import StringIO
 from math import isfinite, prod
 from pathlib import Path
 from typing import Any
@@ -15,11 +13,9 @@ from quantlab.errors import InputError
 from quantlab.metrics.detection.coco_labels import read_coco
 from quantlab.metrics.labels import Labels, NamedLabels, PairLabels, RowLabels, stacked
 from quantlab.metrics.pair_correlation import pair_labels
-from quantlab.storage.text import read_text
+from quantlab.storage.text import read_rows
 
-_LARGEST_TEXT = 1 << 26
 _LARGEST_ARRAY = 1 << 30
-_LARGEST_FIELD = 1 << 16
 _KEYS = ("label", "labels", "mask", "masks")
 
 
@@ -52,7 +48,10 @@ def read_labels(path: Path, preprocess: Preprocess | None = None) -> Labels:
 
 
 def _csv(path: Path) -> Labels:
-    header, rows = _rows(path)
+    (_, names), *rows = list(read_rows(path, "a table of labels")) or [(1, [])]
+    if not rows:
+        raise InputError(f"'{path}' holds no labels: write a header and a row a sample.")
+    header = [name.strip().lower() for name in names]
     if header == ["first", "second", "value"]:
         return _pairs(rows, path)
     if len(header) not in (1, 2) or header[-1] not in _KINDS or header[:-1] not in ([], ["name"]):
@@ -63,6 +62,7 @@ def _csv(path: Path) -> Labels:
     read, dtype = _KINDS[header[-1]]
     found = [read(path, number, row[-1]) for number, row in rows]
     if len(header) == 1:
+        _check_size(path, len(found) * (4 * max(map(len, found)) if dtype is str else 8))
         return RowLabels(stacked(found, dtype))
     by_name: dict[str, Any] = {}
     for (number, row), label in zip(rows, found, strict=True):
@@ -70,30 +70,6 @@ def _csv(path: Path) -> Labels:
             raise InputError(f"'{path}', line {number}: «{row[0]}» has a label already.")
         by_name[row[0]] = label
     return NamedLabels(by_name, dtype, str(path))
-
-
-def _rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Return the header, and each row with the number of its line."""
-    text = read_text(path, "a table of labels", largest=_LARGEST_TEXT).removeprefix("\ufeff")
-    reader = csv.reader(StringIO(text, newline=""), strict=True)
-    rows = []
-    try:
-        for row in reader:
-            if max(map(len, row), default=0) > _LARGEST_FIELD:
-                raise InputError(
-                    f"'{path}', line {reader.line_num}: a field has more than {_LARGEST_FIELD:,} characters."
-                )
-            if row:
-                rows.append((reader.line_num, row))
-    except csv.Error as error:
-        raise InputError(f"'{path}', line {reader.line_num}, cannot be read as CSV: {error}.") from error
-    if len(rows) < 2:
-        raise InputError(f"'{path}' holds no labels: write a header and a row a sample.")
-    header = [name.strip().lower() for name in rows[0][1]]
-    wrong = next((number for number, row in rows[1:] if len(row) != len(header)), None)
-    if wrong is not None:
-        raise InputError(f"'{path}', line {wrong}: a row has not the {len(header)} columns {','.join(header)}.")
-    return header, rows[1:]
 
 
 def _text(_path: Path, _line: int, field: str) -> str:
@@ -148,7 +124,11 @@ def _array(path: Path) -> Any:
     column = columns[named[0]] if named else next(iter(columns.values()), None)
     if column is None or not column.shape or column.shape[0] == 0:
         raise InputError(f"'{path}' holds no labels, a row a sample.")
-    size = prod(column.shape) * column.dtype.itemsize
+    _check_size(path, prod(column.shape) * column.dtype.itemsize)
+    return np.concatenate(list(column.blocks(column.shape[0])))
+
+
+def _check_size(path: Path, size: int) -> None:
+    """Refuse what takes too much memory; among texts, each takes as much as the longest."""
     if size > _LARGEST_ARRAY:
         raise InputError(f"The labels in '{path}' take {size:,} bytes; at most {_LARGEST_ARRAY:,} are read.")
-    return np.concatenate(list(column.blocks(column.shape[0])))

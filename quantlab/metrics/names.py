@@ -30,7 +30,7 @@ from quantlab.metrics.weighing import Weighable, WeighedScore
 from quantlab.metrics.word_accuracy import SameWords, WordAccuracy
 from quantlab.numerics.arrays import AnyArray
 
-FILE = "characters="
+_FILE = re.compile(r"([:,]\s*characters\s*=\s*)([^,]+)")
 DECODERS = ("yolov3", "yolov5", "yolov8", "plain")
 
 
@@ -57,9 +57,12 @@ def parse_metric(text: str) -> Metric:
 
 def with_files(text: str, folder: Path) -> str:
     """Return a metric's name with the files that it names taken relative to a folder."""
-    head, key, path = text.partition(FILE)
-    file, comma, rest = path.partition(",")
-    return f"{head}{key}{folder / file.strip()}{comma}{rest}" if key else text
+    return _FILE.sub(lambda found: f"{found[1]}{folder / found[2].strip()}", text)
+
+
+def files_in(text: str) -> tuple[str, ...]:
+    """Return the files that a metric's name names."""
+    return tuple(found[2].strip() for found in _FILE.finditer(text))
 
 
 def for_model(metric: Metric, model: Model) -> Metric:

@@ -16,6 +16,7 @@ class OwnMetric:
     name: str
     higher_is_better: bool
     needs_labels: bool
+    in_points: bool
 
     def per_sample(self, outputs: Tensors, labels: Any) -> AnyArray:
         """Return what the function does."""
@@ -40,6 +41,7 @@ def metric(
     higher_is_better: bool = True,
     score: Callable[[AnyArray], float] | None = None,
     needs_labels: bool = True,
+    in_points: bool = False,
 ) -> OwnMetric:
     """Make a metric of a function.
 
@@ -56,6 +58,8 @@ def metric(
         Makes one number of all samples' values; by default their mean.
     needs_labels
         False where the function can do without.
+    in_points
+        The score is a share, 0 … 1: what is lost of it is told in percentage points, and a limit in points can judge it.
 
     Raises
     ------
@@ -68,5 +72,5 @@ def metric(
     if not called or called == "<lambda>":
         raise UsageError("This function has no name of its own: give one, as in ql.metric(function, name=…).")
     if score is None:
-        return OwnMetric(function, called, higher_is_better, needs_labels)
-    return OwnScore(function, called, higher_is_better, needs_labels, score)
+        return OwnMetric(function, called, higher_is_better, needs_labels, in_points)
+    return OwnScore(function, called, higher_is_better, needs_labels, in_points, score)

@@ -45,12 +45,21 @@ def heading(axes: "Axes", text: str) -> None:
 def plain(text: str, longest: int = LONGEST_NAME) -> str:
     """Return a text that matplotlib shows as it is, its middle left out if it is too long.
 
-    Names come from strangers' models: two dollar signs would be a formula, and control characters have no glyph.
+    Names come from strangers' models: two dollar signs would be a formula, a leading underscore would keep a line out of
+    the legend, and characters that the font lacks are spelled out as escapes.
     """
-    shown = "".join(sign if sign.isprintable() else "�" for sign in text)
+    shown = "".join(sign if _has_glyph(sign) else sign.encode("unicode_escape").decode() for sign in text)
     if len(shown) > longest:
         shown = f"{shown[: longest // 3]}…{shown[-(longest - longest // 3 - 1) :]}"
-    return shown.replace("$", r"\$")
+    return f"{' ' if shown.startswith('_') else ''}{shown}".replace("$", r"\$")
+
+
+def _has_glyph(sign: str) -> bool:
+    if sign.isascii() or not sign.isprintable():
+        return sign.isprintable()
+    from matplotlib.font_manager import FontProperties, findfont, get_font
+
+    return get_font(findfont(FontProperties())).get_char_index(ord(sign)) > 0
 
 
 def name_ticks(axes: "Axes", names: "list[str]", *, at_most: int = 24) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from quantlab.errors import UsageError
-from quantlab.plots.canvas import canvas
+from quantlab.plots.canvas import canvas, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,7 +24,6 @@ _LABELS: dict[Trend, str] = {
     "size": "model file, MB",
     "latency": "latency of a batch, ms",
 }
-_LONGEST = 40
 
 
 def shown(runs: Iterable[RunRecord], trend: Trend) -> bool:
@@ -49,7 +48,7 @@ def trend(found: History, show: Trend = "drop", *, ax: Axes | None = None) -> Ax
     runs, axes = found.runs, canvas(ax)
     for name, line in _by_name(runs, show).items():
         numbers, values = [run.number for run in line], [_value(run, show) or 0.0 for run in line]
-        (drawn,) = axes.plot(numbers, values, marker="o", markersize=4, label=_safe(name))
+        (drawn,) = axes.plot(numbers, values, marker="o", markersize=4, label=plain(name) or "(no name)")
         if show == "drop":
             low, high = [[_bound(run, side) for run in line] for side in ("low", "high")]
             axes.fill_between(numbers, low, high, alpha=0.15, color=drawn.get_color())
@@ -118,15 +117,7 @@ def _ylabel(runs: Iterable[RunRecord], trend: Trend) -> str:
         return _LABELS[trend]
     names = {run.metric for run in runs if run.metric}
     units = {run.unit for run in runs if run.metric}
-    metric = _safe(names.pop()) if len(names) == 1 else "metric"
+    metric = plain(names.pop()) if len(names) == 1 else "metric"
     if trend == "score":
         return metric
     return f"{metric} {_LABELS[trend]}{', points' if units == {'points'} else ''}"
-
-
-def _safe(text: str) -> str:
-    """Return a stranger's name as matplotlib draws it as it is: no mathematics, no missing signs, no hidden label."""
-    drawn = "".join(c if c.isascii() and c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    cut = drawn if len(drawn) <= _LONGEST else f"{drawn[: _LONGEST - 3]}..."
-    plain = cut.replace("$", r"\$")
-    return f" {plain}" if plain.startswith("_") else plain or "(no name)"

@@ -152,7 +152,7 @@ def _lacks(plan: Plan, graph: Graph, absent: tuple[str, ...], count: int) -> str
     foreign = [row.tensor for row in plan.table.rows if row.role != "weight" and row.tensor not in known]
     text = f"The scale table lacks {len(absent)} of the {count} tensors that {plan.options.target} quantizes: {names(absent)}."
     if not foreign:
-        return f"{text} Calibrate them, or allow missing ones to stay float."
+        return f"{text} Calibrate them, or let them stay float with `allow_missing=True`."
     return (
         f"{text} It has {len(foreign)} that this module's ONNX model does not have ({names(foreign, 3)}): calibrate the "
         "model that quantlab.export makes of the module with the same exporter, opset and names of inputs and outputs, or "

@@ -69,6 +69,8 @@ class Run:
         What ran, by name, as the manifest records it: «quantlab», «onnxruntime», «tensorrt», «gpu», «driver», ….
     target, method
         What the INT8 model was built for, and the calibration method chosen; empty if unknown.
+    class_names
+        From class 0; empty if unknown.
     """
 
     name: str
@@ -82,3 +84,4 @@ class Run:
     versions: Mapping[str, str] = field(default_factory=dict)
     target: str = ""
     method: str = ""
+    class_names: tuple[str, ...] = ()

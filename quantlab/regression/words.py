@@ -17,8 +17,14 @@ def spread(interval: Interval, unit: str) -> str:
 
 
 def chance(p_value: float) -> str:
-    """Return a p-value: «p = 0.012»."""
-    return "p < 0.0001" if p_value < 1e-4 else f"p = {p_value:.2g}"
+    """Return a p-value: «p = 0.012»; tiny ones as a bound."""
+    told = p_text(p_value)
+    return f"p {told}" if told.startswith("<") else f"p = {told}"
+
+
+def p_text(p_value: float) -> str:
+    """Return a p-value without its name: «0.012», «< 0.0001»."""
+    return "< 0.0001" if p_value < 1e-4 else f"{p_value:.2g}" if p_value < 0.1 else f"{p_value:.2f}"
 
 
 def rounded(count: int) -> str:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from quantlab.errors import InputError
 from quantlab.storage.text import read_text
+from quantlab.storage.validated import validated
 
 MANIFEST = "manifest.json"
 _FORMAT = "quantlab manifest"
@@ -82,7 +83,7 @@ def read_artefacts(folder: Path) -> tuple[Artefact, ...]:
     if not path.exists():
         return ()
     try:
-        found = _Manifest.model_validate(json.loads(read_text(path, "a manifest")))
+        found = validated(_Manifest, json.loads(read_text(path, "a manifest")))
         if found.format != _FORMAT or found.version != 1:
             raise ValueError
     except (ValidationError, ValueError, RecursionError) as error:

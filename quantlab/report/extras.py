@@ -58,7 +58,7 @@ def with_extras(parts: RunParts, folder: Path, class_names: Path | None = None) 
         audit=_audit(folder / AUDIT),
         diagnosis=read_form(path, Diagnosis, "a diagnosis") if (path := folder / DIAGNOSIS).exists() else None,
         lineup=read_form(path, Lineup, "a table of engines") if (path := folder / LINEUP).exists() else None,
-        class_names=_class_names(class_names or folder / CLASSES, given=class_names is not None),
+        class_names=read_class_names(class_names or folder / CLASSES, given=class_names is not None),
         artefacts=read_artefacts(folder),
     )
     precision = _precision(found, folder)
@@ -124,7 +124,14 @@ def _shares(training: Training | None, folder: Path) -> dict[str, float]:
     return found
 
 
-def _class_names(path: Path, *, given: bool) -> tuple[str, ...]:
+def read_class_names(path: Path, *, given: bool = False) -> tuple[str, ...]:
+    """Return the class names in a file, from class 0; none where there is no such file, unless it was given.
+
+    Raises
+    ------
+    InputError
+        When it cannot be read, or has more lines than any network has classes.
+    """
     if not path.is_file():
         if given:
             raise InputError(f"There is no file '{path}' with class names, one a line.")

@@ -11,6 +11,7 @@ import numpy as np
 
 from quantlab.comparison.agreement import Flip
 from quantlab.comparison.sample_table import SampleTable
+from quantlab.report import formats
 
 Effect = Literal["lost", "gained", "wrong either way", ""]
 """Of a labelled sample: FP32 was right, INT8 is, or neither."""
@@ -102,11 +103,7 @@ class Flipped:
 
     def called(self, number: int | None) -> str:
         """Return what to call a class."""
-        if number is None:
-            return "–"
-        if number < 0:
-            return "none (NaN)"
-        return f"{number} {self.names[number]}" if number < len(self.names) else str(number)
+        return formats.class_name(number, self.names)
 
 
 def flipped(flips: Sequence[Flip], samples: SampleTable | None, names: Sequence[str] = ()) -> Flipped | None:

@@ -3,7 +3,7 @@
 import math
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from markupsafe import Markup
 
@@ -30,6 +30,15 @@ def _spelled(character: str) -> str:
 def breakable(text: str) -> Markup:
     """Return a tensor's name, escaped, that a line may break after its separators."""
     return Markup("<wbr>").join(visible(part) for part in _SEPARATED.split(text))
+
+
+def class_name(number: int | None, names: Sequence[str] = ()) -> str:
+    """Return what to call a class: «3 trouser», or by its number alone; −1 is none, where a score is NaN."""
+    if number is None:
+        return NOTHING
+    if number < 0:
+        return "none (NaN)"
+    return f"{number} {names[number]}" if number < len(names) else str(number)
 
 
 def signed(text: str) -> str:

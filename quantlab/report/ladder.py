@@ -28,7 +28,7 @@ class Rung:
     samples
         How many; 0 where nothing was measured.
     metric, drop, interval
-        What is lost, in percentage points, and its interval; None where no metric was measured.
+        What is lost, in percentage points, and its interval; None where no metric was measured, or one in its own unit.
     gain
         Points less lost than on the rung before it that was measured on the same samples.
     output_db
@@ -166,11 +166,8 @@ def _of_score(kind: Kind, name: str, score: Score, limit: float | None) -> Rung:
 
 
 def _points(main: MetricScore | None) -> tuple[float | None, Interval | None]:
-    """Return the drop in points: of a metric without that unit, times 100, as the search has it."""
-    if main is None:
-        return None, None
-    factor = 1.0 if main.unit == "points" else 100.0
-    return main.drop * factor, main.interval.scaled(factor)
+    """Return the drop in points; none of a metric in its own unit, which no limit in points can judge."""
+    return (None, None) if main is None or main.unit != "points" else (main.drop, main.interval)
 
 
 def _searched(search: Search | None) -> Iterator[Rung]:

@@ -1,44 +1,29 @@
 """The page: one HTML file that holds everything it shows."""
 
-import base64
-import hashlib
 import json
 import os
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
-from quantlab.atomic import atomic_path
 from quantlab.report import bars, formats, svg
+from quantlab.report.document import asset, environment, policy
 from quantlab.report.engines import Engines
 from quantlab.report.report_data import ReportData, State
 from quantlab.report.report_score import Score
 from quantlab.report.tensor_row import TensorRow, Threshold, row_db
+from quantlab.storage.text import write_text
 
 _STATES: dict[State, str] = {"pass": "Pass", "warn": "Warning", "fail": "Fail", "none": "No verdict"}
 _FILTERS = {
-    "breakable": formats.breakable,
-    "number": formats.number,
-    "count": formats.count,
-    "share": formats.share,
-    "score": formats.score,
-    "lost": formats.lost,
-    "decibel": formats.decibel,
-    "milliseconds": formats.milliseconds,
-    "size": formats.size,
-    "span": formats.span,
-    "dimensions": formats.dimensions,
-    "sortable": formats.sortable,
     "row_db": row_db,
-    "points": formats.points,
-    "duration": formats.duration,
-    "work": formats.work,
     "signed_count": lambda value: formats.signed(f"{value:+,}"),
     "short_digest": lambda text: text[:19],
     "first_words": lambda text: " ".join(text.split()[:2]),
+    "compact": lambda value: json.dumps(value, ensure_ascii=False, sort_keys=True),
 }
 
 
@@ -50,26 +35,20 @@ def write_report(path: str | os.PathLike[str], data: ReportData) -> None:
     MachineError
         No space, no permission.
     """
-    text = render(data)
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+    write_text(path, render(data))
 
 
 def render(data: ReportData) -> str:
-    """Return the page.
-
-    Names come from strangers' models: the template escapes whatever it prints, control characters are spelled out, and
-    the page's own policy runs no script and no style but the two that it holds.
-    """
-    style, script = _asset("page.css"), _asset("page.js")
+    """Return the page; its policy runs no script and no style but the two that it holds."""
+    style, script = asset("page.css"), asset("page.js")
     return (
         _environment()
         .get_template("page.html.j2")
         .render(
             data=data,
-            style=Markup(style),
-            script=Markup(script),
-            policy=_policy(style, script),
+            style=style,
+            script=script,
+            policy=policy([style], [script]),
             histograms=_embedded(_histograms(data)),
             sections=_sections(data),
             states=_STATES,
@@ -81,17 +60,6 @@ def render(data: ReportData) -> str:
             },
         )
     )
-
-
-def _policy(style: str, script: str) -> str:
-    return (
-        f"default-src 'none'; img-src data:; style-src '{_source_hash(style)}'; script-src '{_source_hash(script)}'; "
-        "base-uri 'none'; form-action 'none'"
-    )
-
-
-def _source_hash(text: str) -> str:
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
 def _sections(data: ReportData) -> list[tuple[str, str]]:
@@ -150,15 +118,8 @@ def _embedded(value: object) -> Markup:
 
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
-    made = Environment(
-        loader=PackageLoader("quantlab.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=lambda value: formats.visible(value) if type(value) is str else value,
-        keep_trailing_newline=True,
-    )
+    made = environment()
     made.filters.update(_FILTERS)
-    made.filters["compact"] = lambda value: json.dumps(value, ensure_ascii=False, sort_keys=True)
     made.globals.update(scored=_scored, same_method=_same_method, float_words=_float_words, timed=_timed)
     made.globals.update(MOST_LAYERS=150, MOST_CLASSES=20, MOST_ODD=40, MOST_FILES=100)
     return made
@@ -189,11 +150,3 @@ def _float_words(data: ReportData) -> str:
 def _timed(engines: Engines) -> list[tuple[int, bool, Markup]]:
     """Return a chart a batch size, at most six."""
     return [(batch, graph, bars.times(engines, batch, graph=graph)) for batch, graph in engines.batches[:6]]
-
-
-@lru_cache(maxsize=4)
-def _asset(name: str) -> str:
-    loader = _environment().loader
-    if loader is None:
-        raise LookupError(name)
-    return loader.get_source(_environment(), name)[0].replace("\r\n", "\n")

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 from quantlab.comparison.sample_table import SampleTable
 from quantlab.regression.check import Check, State
+from quantlab.regression.policy import LABEL
 from quantlab.regression.regression import Regression, RegressionFlip, ScaleDrift, Slice
 from quantlab.regression.run import Run
-from quantlab.regression.words import rounded
+from quantlab.regression.words import p_text, rounded
 from quantlab.report import formats
-from quantlab.report.regression_document import embedded
+from quantlab.report.document import embedded
 
 WORDS: dict[State, str] = {"pass": "Pass", "warn": "Warning", "fail": "Fail", "inconclusive": "Inconclusive"}
 MOST_SLICES, MOST_TENSORS, MOST_FLIPS, MOST_BARE = 100, 50, 60, 12
@@ -71,6 +72,8 @@ class RegressionData:
         How many there are.
     facts
         Where both runs come from.
+    class_names
+        Of the candidate, else of the baseline; empty where neither knows any.
     """
 
     found: Regression
@@ -80,6 +83,7 @@ class RegressionData:
     worse: tuple[WorseSample, ...]
     worse_count: int
     facts: tuple[Fact, ...]
+    class_names: tuple[str, ...] = ()
 
     @property
     def needed(self) -> str:
@@ -103,7 +107,17 @@ class RegressionData:
             tuple(worse[:shown]),
             len(worse),
             tuple(_facts(baseline, candidate)),
+            candidate.class_names or baseline.class_names,
         )
+
+    def called(self, number: int | None) -> str:
+        """Return what to call a class."""
+        return formats.class_name(number, self.class_names)
+
+    def slice_name(self, part: Slice) -> str:
+        """Return what to call a slice: by label, its class."""
+        named = {str(number): self.called(number) for number in range(len(self.class_names))}
+        return named.get(part.name, part.name) if part.by == LABEL else part.name
 
 
 def needed(found: Regression) -> str:
@@ -141,10 +155,8 @@ def interval_of(check: Check) -> str:
 
 
 def chance(value: float | None) -> str:
-    """Return a p-value; tiny ones as a bound."""
-    if value is None:
-        return formats.NOTHING
-    return "< 0.0001" if value < 1e-4 else f"{value:.2g}" if value < 0.1 else f"{value:.2f}"
+    """Return a p-value; tiny ones as a bound, a dash for none."""
+    return formats.NOTHING if value is None else p_text(value)
 
 
 def _pictures(

@@ -2,9 +2,9 @@
 
 import os
 
-from quantlab.atomic import atomic_path
-from quantlab.report.regression_document import document, embedded
+from quantlab.report.document import document, embedded
 from quantlab.storage.run_record import History
+from quantlab.storage.text import write_text
 from quantlab.versions import versions
 
 
@@ -16,9 +16,7 @@ def write_history_page(path: str | os.PathLike[str], history: History, picture: 
     MachineError
         No space, no permission.
     """
-    text = history_page(history, picture)
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+    write_text(path, history_page(history, picture))
 
 
 def history_page(history: History, picture: bytes) -> str:

@@ -2,12 +2,12 @@
 
 import os
 
-from quantlab.atomic import atomic_path
 from quantlab.regression.regression import Regression
 from quantlab.regression.run import Run
 from quantlab.report import regression_data
+from quantlab.report.document import document
 from quantlab.report.regression_data import RegressionData
-from quantlab.report.regression_document import document
+from quantlab.storage.text import write_text
 from quantlab.versions import versions
 
 
@@ -19,9 +19,7 @@ def write_regression_page(path: str | os.PathLike[str], found: Regression, basel
     MachineError
         No space, no permission.
     """
-    text = regression_page(found, baseline, candidate)
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+    write_text(path, regression_page(found, baseline, candidate))
 
 
 def regression_page(found: Regression, baseline: Run, candidate: Run) -> str:

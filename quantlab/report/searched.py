@@ -1,7 +1,7 @@
 """What `quantlab tune` and `quantlab qat` left of their rungs, read from `tune.json` and the training's `report.json`."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -71,19 +71,19 @@ class _Trial(_Open):
 
 class _Row(_Open):
     name: str
-    nodes: list[str]
+    nodes: list[str] = Field(fail_fast=True)
     share: float = 0.0
     alone_db: float | None = None
     gain_db: float | None = None
 
 
 class _Sensitivity(_Open):
-    rows: list[_Row]
+    rows: list[_Row] = Field(fail_fast=True)
     samples: int
 
 
 class _Point(_Open):
-    floats: list[str]
+    floats: list[str] = Field(fail_fast=True)
     coverage: float
 
 
@@ -97,10 +97,10 @@ class Search(_Open):
     target: _Target
     score: _Score
     final: _Score | None = None
-    keep_float: list[str] = Field(default_factory=list)
-    trials: list[_Trial]
+    keep_float: list[str] = Field(default_factory=list, fail_fast=True)
+    trials: list[_Trial] = Field(fail_fast=True)
     sensitivity: _Sensitivity | None = None
-    front: list[_Point] | None = None
+    front: Annotated[list[_Point], Field(fail_fast=True)] | None = None
 
 
 class _TrainingRung(_Open):
@@ -126,7 +126,7 @@ class Training(_Open):
     standing: Standing
     best: str
     target: _Target
-    rungs: list[_TrainingRung]
+    rungs: list[_TrainingRung] = Field(fail_fast=True)
 
 
 def read_search(path: Path) -> Search:

@@ -60,8 +60,8 @@ def write_cache(
     missing = tuple(name for name in model_tensors if name not in have)
     if missing and not partial:
         raise InputError(
-            f"The scale table lacks {_listed(missing)} of the model: calibrate them, or write a partial cache with "
-            "--partial; TensorRT runs them in floating point."
+            f"The scale table lacks {_listed(missing)} of the model: calibrate them, or write the cache without them "
+            "(`calibrate --partial`, `cache convert --allow-missing`); TensorRT runs them in floating point."
         )
     if not rows:
         raise InputError("The scale table has no activation, so there is nothing to write into a cache.")

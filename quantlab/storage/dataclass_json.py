@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from quantlab.errors import InputError
+from quantlab.storage.validated import check_names, validated_json
 
 VERSION = 1
 
@@ -51,7 +52,8 @@ class Form:
         """
         fields = self._stamped(value)
         try:
-            read = TypeAdapter(kind).validate_json(json.dumps(fields, allow_nan=False), strict=True)
+            check_names(fields)
+            read = validated_json(kind, json.dumps(fields, allow_nan=False))
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             place = ".".join(str(part) for part in first["loc"])

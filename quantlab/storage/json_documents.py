@@ -1,6 +1,7 @@
 """JSON files that name their schema and version: parsed with care, as anyone may have written them."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -8,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from quantlab.errors import InputError
 from quantlab.storage.text import StrPath, read_text
+from quantlab.storage.validated import validated
 
 Fields = TypeVar("Fields", bound=BaseModel)
 
@@ -40,16 +42,17 @@ def read_document(path: StrPath, model: type[Fields], *, schema: str, version: i
         raise InputError(f"'{path}' is not {what}: its JSON is damaged ({error}).") from error
     _check_stamp(document, path, schema=schema, version=version, what=what)
     try:
-        return model.model_validate(document)
+        return validated(model, document)
     except ValidationError as error:
         raise InputError(f"'{path}': {_sentence(error, document)}") from error
+    except ValueError as error:
+        raise InputError(f"'{path}' is not {what}: {error}.") from error
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        repeated = next(name for name in names if names.count(name) > 1)
+        repeated = Counter(name for name, _ in pairs).most_common(1)[0][0]
         raise ValueError(f"the field «{repeated}» occurs twice in one object")
     return found
 

@@ -101,26 +101,6 @@ def read_sample_columns(path: StrPath) -> tuple[dict[str, Any], dict[str, AnyArr
             return _read(file)
 
 
-def file_sha256(path: Path) -> str:
-    """Return «sha256:…» of a file's bytes.
-
-    Raises
-    ------
-    InputError
-        When the file cannot be read.
-    """
-    try:
-        if path.exists() and not path.is_file():  # a pipe or a device may never end
-            raise InputError(f"'{path}' is not a regular file.")
-        with path.open("rb") as file:
-            state = hashlib.sha256()
-            while block := file.read(1 << 20):
-                state.update(block)
-    except OSError as error:
-        raise InputError(f"'{path}' cannot be read: {error.strerror or error}.") from error
-    return f"sha256:{state.hexdigest()}"
-
-
 def join_texts(texts: tuple[str, ...]) -> tuple[AnyArray, AnyArray]:
     """Return texts as uint8 [bytes] of UTF-8 and int64 [texts], the bytes of each."""
     encoded = [text.encode("utf-8", "backslashreplace") for text in texts]

@@ -18,7 +18,7 @@ SCHEMA = "quantlab-scale-table"
 VERSION = 1
 
 _Number = float | Literal["nan", "inf", "-inf"] | None
-_Bounds = Annotated[list[float], Field(min_length=2, max_length=2)] | None
+_Bounds = Annotated[list[float], Field(min_length=2, max_length=2, fail_fast=True)] | None
 
 
 class ScaleRow(BaseModel):
@@ -28,15 +28,17 @@ class ScaleRow(BaseModel):
 
     tensor: str = Field(min_length=1, description="Name in the user's own model.")
     role: Role
-    scale: list[float] = Field(min_length=1, description="Authoritative; read to the nearest float32.")
+    scale: list[float] = Field(min_length=1, fail_fast=True, description="Authoritative; read to the nearest float32.")
     scale_hex: list[Annotated[str, Field(pattern="^[0-9a-f]{8}$")]] = Field(
-        description="The same float32 values, big-endian, as a TensorRT calibration cache has them."
+        fail_fast=True, description="The same float32 values, big-endian, as a TensorRT calibration cache has them."
     )
-    zero_point: list[int] = Field(min_length=1)
+    zero_point: list[int] = Field(min_length=1, fail_fast=True)
     dtype: IntegerType
     scheme: Literal["symmetric", "affine"]
     axis: int | None = Field(description="The channels' axis; null for one scale.")
-    shape: list[int | str | None] | None = Field(description="A free dimension is a name or null.")
+    shape: Annotated[list[int | str | None], Field(fail_fast=True)] | None = Field(
+        description="A free dimension is a name or null."
+    )
     observed: _Bounds = Field(description="Smallest and largest value seen; null if nobody recorded them.")
     chosen: _Bounds = Field(description="The range that the method chose; null if nobody recorded it.")
     method: str
@@ -53,7 +55,9 @@ class ScaleTableFile(BaseModel):
     version: Literal[1]
     cache_header: str | None = Field(description="First line of the calibration cache that the table was read from.")
     provenance: dict[str, Any] | None = Field(description="Model, data and versions behind the table.")
-    rows: list[ScaleRow] = Field(description="In the order of the graph or of the cache; no two with the same tensor.")
+    rows: list[ScaleRow] = Field(
+        fail_fast=True, description="In the order of the graph or of the cache; no two with the same tensor."
+    )
 
 
 def write_scale_table(path: StrPath, table: ScaleTable) -> None:

@@ -1,8 +1,10 @@
 """Text files: read strictly as UTF-8, written whole or not at all."""
 
+import csv
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import StringIO
 from pathlib import Path
 from typing import TypeAlias
 
@@ -36,6 +38,30 @@ def read_text(path: StrPath, what: str, *, largest: int = LARGEST) -> str:
         ) from error
     except OSError as error:
         raise InputError(f"'{source}' cannot be read: {error.strerror or error}; it should be {what}.") from error
+
+
+def read_rows(path: StrPath, what: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the line number and the cells of each row of a CSV file that is not empty, its header first.
+
+    All rows have as many cells as the header, each of at most 131,072 characters (the csv module's limit).
+
+    Raises
+    ------
+    InputError
+        As for `read_text`, and for a row of another length or text that is no CSV; the line is named.
+    """
+    reader = csv.reader(StringIO(read_text(path, what).removeprefix("\ufeff"), newline=""), strict=True)
+    due = 0
+    try:
+        for row in filter(None, reader):
+            due = due or len(row)
+            if len(row) != due:
+                raise InputError(
+                    f"'{path}', line {reader.line_num}: {due} cells are due, as in the header, not {len(row)}."
+                )
+            yield reader.line_num, row
+    except csv.Error as error:
+        raise InputError(f"'{path}', line {reader.line_num}, cannot be read as CSV: {error}.") from error
 
 
 def check_file(path: Path, what: str) -> None:

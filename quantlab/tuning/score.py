@@ -72,9 +72,9 @@ class Score:
         metric, drop, interval, fp32 = "", None, None, None
         if found.metrics:
             first = found.metrics[0]
-            factor = 1.0 if first.unit == "points" else 100.0
-            metric, drop, interval = first.name, first.drop * factor, first.interval.scaled(factor)
-            fp32 = first.fp32 if first.unit == "points" else None
+            metric = first.name
+            if first.unit == "points":
+                drop, interval, fp32 = first.drop, first.interval, first.fp32
         elif classes:
             metric, drop = "other class", 100 * changed / classes
             interval, fp32 = wilson(changed, classes, found.level).scaled(100), 1.0

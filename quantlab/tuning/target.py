@@ -83,6 +83,11 @@ class Target:
             When it asks for nothing, or for what cannot be measured or reached.
         """
         others = (self.min_agreement, self.min_sqnr_db, self.min_fidelity)
+        if exact.metric and exact.drop is None:
+            raise UsageError(
+                f"«{exact.metric}», the first metric, is no share, so what it loses cannot be told in points: say that it is one "
+                "(`in_points`), or give it as the fidelity function."
+            )
         if self.max_drop is None and all(value is None for value in others):
             raise UsageError(
                 "The target asks for nothing: give a largest drop, or a least agreement, SQNR or fidelity."

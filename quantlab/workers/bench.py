@@ -1,6 +1,10 @@
 """What a worker does, wherever it is: opens its engines once, then answers one job after the other."""
 
-from quantlab.errors import InputError, QuantlabError
+import pickle  # noqa: TID251 - only its error is named: what travels between own processes is no stranger's
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from quantlab.errors import InputError, QuantlabError, UsageError
 from quantlab.workers.pool import Bench, Done, Failed, Job, Opened, Outcome, OutOfMemory, Task
 
 
@@ -44,3 +48,21 @@ def told(error: Exception) -> QuantlabError:
         return type(error)(*map(str, error.args))
     said = (str(error).strip().splitlines() or ["no message"])[0].rstrip(".")
     return InputError(f"{type(error).__name__}: {said}.")
+
+
+@contextmanager
+def travelling() -> Iterator[None]:
+    """Say of metrics or data that cannot be pickled what to do.
+
+    Raises
+    ------
+    UsageError
+        For these.
+    """
+    try:
+        yield
+    except (AttributeError, TypeError, pickle.PicklingError) as error:
+        raise UsageError(
+            f"What is to run on workers cannot be sent to them ({error}): define metrics and data at the top of a module, or leave "
+            "the workers out."
+        ) from error

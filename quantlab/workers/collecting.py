@@ -2,18 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 from quantlab.calibration.histogram_set import HistogramSet
 from quantlab.calibration.provenance import Provenance
 from quantlab.collector.collect import CollectOptions, Counting
 from quantlab.collector.deriving import Plan
-from quantlab.data.batch import Divisible
 from quantlab.engines.engine import Engine, Opening
 from quantlab.errors import InputError
 from quantlab.numerics.histogram import Histogram
 from quantlab.storage import histograms_h5
-from quantlab.workers.part_form import Head, LeftOut, opened, render
+from quantlab.workers.part_form import Head, LeftOut, check_hashes, opened, render
 from quantlab.workers.pool import Count, Facts, Job
 
 _GROUP = "histograms"
@@ -74,15 +73,14 @@ class CollectTask:
     ----------
     opening
         Of an engine with exactly the counted tensors.
-    plan, data
-        What is counted, on what.
+    plan
+        What is counted.
     budget, nonfinite
         As in `CollectOptions`.
     """
 
     opening: Opening
     plan: Plan
-    data: Divisible
     budget: int
     nonfinite: Literal["refuse", "count"]
 
@@ -94,23 +92,22 @@ class CollectTask:
     def open(self, threads: int | None) -> "CollectBench":
         """Open the engine."""
         settings = CollectOptions(budget=self.budget, nonfinite=self.nonfinite, workers=threads)
-        return CollectBench(self.opening.open(threads=threads), self.plan, self.data, settings)
+        return CollectBench(self.opening.open(threads=threads), self.plan, settings)
 
 
 class CollectBench:
     """An engine that counts the parts it is told to."""
 
-    def __init__(self, engine: Engine, plan: Plan, data: Divisible, settings: CollectOptions) -> None:
+    def __init__(self, engine: Engine, plan: Plan, settings: CollectOptions) -> None:
         self.facts = Facts.of(engine.backend)
-        self._engine, self._data = engine, data
+        self._engine = engine
         self._counting = Counting(engine, plan, replace(settings, progress=None))
 
     def do(self, job: Job) -> bytes:
         """Count a span, or merge parts."""
         if isinstance(job, Count):
-            part = self._data.part(job.start, job.stop)
-            found = self._counting.count(part)
-            return Counted(head_of(part, job.start, self.facts), found).render()
+            found = self._counting.count(job.data)
+            return Counted(head_of(job, self.facts), found).render()
         return merged([Counted.parse(data) for data in job.parts]).render()
 
     def close(self) -> None:
@@ -118,10 +115,18 @@ class CollectBench:
         self._engine.close()
 
 
-def head_of(part: Any, start: int, *facts: Facts) -> Head:
-    """Return the head of a part that was read to its end; it begins at sample `start`."""
-    skipped = tuple(start + place for place in getattr(part, "left_out", ()))
-    return Head(facts, part.sample_hashes, (), skipped)
+def head_of(job: Count, facts: Facts) -> Head:
+    """Return the head of a part whose data were read to their end.
+
+    Raises
+    ------
+    StaleError
+        When these were other samples than the job's: nothing may be stored of them.
+    """
+    skipped = tuple(job.start + place for place in getattr(job.data, "left_out", ()))
+    head = Head((facts,), job.data.sample_hashes, (), skipped)
+    check_hashes(job.hashes, head, job.start)
+    return head
 
 
 def merged(parts: Sequence[Counted]) -> Counted:

@@ -7,7 +7,7 @@ from quantlab.calibration.scale_table import ScaleTable
 from quantlab.comparison.labelled import LabelledBatches
 from quantlab.comparison.one_pass import Pair, observe
 from quantlab.comparison.tensors import TensorPlace, TensorProbe
-from quantlab.data.batch import Batch, Divisible
+from quantlab.data.batch import Batch
 from quantlab.engines.engine import Engine, Opening
 from quantlab.errors import InputError
 from quantlab.metrics.labels import Labels
@@ -65,20 +65,17 @@ class CompareTask:
         Of every engine, once.
     pairs
         Which of them are held against each other.
-    data, labels, metrics
+    labels, metrics
         As for `compare`.
     """
 
     openings: tuple[Opening, ...]
     pairs: Mapping[str, _SentPair]
-    data: Divisible
     labels: Labels | None
     metrics: tuple[Metric, ...]
 
     @classmethod
-    def of(
-        cls, pairs: Mapping[str, Pair], data: Divisible, labels: Labels | None, metrics: tuple[Metric, ...]
-    ) -> "CompareTask":
+    def of(cls, pairs: Mapping[str, Pair], labels: Labels | None, metrics: tuple[Metric, ...]) -> "CompareTask":
         """Return the task of pairs whose engines are open here.
 
         Raises
@@ -92,7 +89,7 @@ class CompareTask:
             name: _SentPair(number[id(pair.fp32)], number[id(pair.int8)], _sent(pair.probe, number))
             for name, pair in pairs.items()
         }
-        return cls(tuple(map(opening_of, every.values())), sent, data, labels, metrics)
+        return cls(tuple(map(opening_of, every.values())), sent, labels, metrics)
 
     @property
     def gpus(self) -> int:
@@ -103,16 +100,14 @@ class CompareTask:
         """Open the engines."""
         engines = tuple(opening.open(threads=threads) for opening in self.openings)
         pairs = {name: pair.open(engines) for name, pair in self.pairs.items()}
-        return CompareBench(pairs, self.data, self.labels, self.metrics)
+        return CompareBench(pairs, self.labels, self.metrics)
 
 
 class CompareBench:
     """Pairs of engines that are compared on the parts that come."""
 
-    def __init__(
-        self, pairs: Mapping[str, Pair], data: Divisible, labels: Labels | None, metrics: tuple[Metric, ...]
-    ) -> None:
-        self._pairs, self._data, self._labels, self._metrics = pairs, data, labels, metrics
+    def __init__(self, pairs: Mapping[str, Pair], labels: Labels | None, metrics: tuple[Metric, ...]) -> None:
+        self._pairs, self._labels, self._metrics = pairs, labels, metrics
         every = [engine for pair in pairs.values() for engine in engines_of(pair).values()]
         self._engines = {id(engine): engine for engine in every}
         self.facts = Facts.of(*sorted({engine.backend for engine in every}))
@@ -121,7 +116,7 @@ class CompareBench:
         """Compare on a span, or merge parts."""
         if not isinstance(job, Count):
             return merged_seen([Seen.parse(data) for data in job.parts]).render()
-        part = self._data.part(job.start, job.stop)
+        part = job.data
         labels = None if self._labels is None else _From(self._labels, job.start)
         try:
             found = observe(self._pairs, LabelledBatches(part, labels), self._metrics)
@@ -129,7 +124,7 @@ class CompareBench:
             if len(getattr(part, "left_out", ())) < len(part):
                 raise
             found = {}  # not one file of the part could be read
-        return Seen(head_of(part, job.start, self.facts), found).render()
+        return Seen(head_of(job, self.facts), found).render()
 
     def close(self) -> None:
         """Free the engines."""

@@ -1,11 +1,13 @@
 """How a user asks for workers: `ql.processes(4)`, `ql.ray(workers=4)`, or options of a command and a job."""
 
+import os
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from quantlab.errors import UsageError
+from quantlab.workers.ledger import SHARD
 from quantlab.workers.loop import Survival
 from quantlab.workers.pool import Hiring
 from quantlab.workers.processes import ProcessHiring
@@ -13,6 +15,9 @@ from quantlab.workers.ray_cluster import RayHiring
 from quantlab.workers.spread import Spread
 
 Kind: TypeAlias = Literal["processes", "ray"]
+
+_MANY = 4
+"""Workers a core that still make sense: where each waits for data of a network."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,14 +51,28 @@ class Workers:
             if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
                 raise UsageError(f"The number of {what} is a whole one, at least 1, not {count!r}.")
         if self.workers is None and (self.kind == "ray" or self.timeout is not None or self.threads is not None):
-            raise UsageError("A time limit, threads and Ray are for workers: say how many, as in --workers 4.")
+            raise UsageError(
+                "A time limit, threads and Ray are for workers: say how many, as in --workers 4 (count in a job)."
+            )
         if self.address is not None and self.kind != "ray":
-            raise UsageError("An address is a Ray cluster's: give --engine ray with it.")
+            raise UsageError("An address is a Ray cluster's: give --engine ray with it (kind: ray in a job).")
 
     @property
     def asked(self) -> bool:
         """Whether any worker beside this process was asked for."""
         return self.workers is not None
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What to say of these numbers before work begins."""
+        cores = os.cpu_count() or 1
+        if self.workers is None or self.address is not None or self.workers <= _MANY * cores:
+            return ()
+        said = (
+            f"{self.workers:,} workers for {cores} cores wait for each other, and each takes a second of a core to start and memory "
+            f"for an engine of its own; {cores} would do. No more are started than there are shards ({SHARD} samples or more)."
+        )
+        return (said,)
 
     def spread(self, parts: Path | None, *, skip_bad: bool = False, **told: Any) -> Spread:
         """Return what shares the work out; finished parts are kept in a folder."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
+from quantlab.data.batch import Divisible
 from quantlab.errors import InputError, MachineError, QuantlabError, StaleError, UsageError
 from quantlab.workers.ledger import Gaps, Span, Stacks, pace_of
 from quantlab.workers.part_form import LeftOut
@@ -59,27 +60,30 @@ class Survival:
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """What the loop has to know of the data: how many, how they are cut, how each is called.
+    """The data, and how they are cut.
 
     Attributes
     ----------
-    total
-        Samples.
+    data, hashes
+        The samples, and what each of them is.
     shard
         Samples that are never spread over two workers, but for finding a bad one among them.
     grain
         Where a shard may be cut without changing any batch.
-    name
-        Of the sample at a place.
     empty
         Makes the part of a span whose samples are all left out.
     """
 
-    total: int
+    data: Divisible
+    hashes: tuple[bytes, ...]
     shard: int
     grain: int
-    name: Callable[[int], str]
     empty: Callable[[Sequence[LeftOut]], bytes]
+
+    def counting(self, span: Span) -> Count:
+        """Return the job of counting a span."""
+        start, stop = span.start, span.stop
+        return Count(start, stop, self.data.part(start, stop), self.hashes[start:stop])
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +123,9 @@ class ShardLoop:
     ) -> None:
         self._pool, self._shelf, self._samples = pool, shelf, samples
         self._survival, self._progress = survival, progress
-        known = shelf.parts(samples.total)
-        self._gaps, self._stacks = Gaps(samples.total, known, samples.shard), Stacks(known)
+        self._total = len(samples.data)
+        known = shelf.parts(self._total)
+        self._gaps, self._stacks = Gaps(self._total, known, samples.shard), Stacks(known)
         self._again: deque[_Piece] = deque()
         self._busy: dict[Worker, _Busy] = {}
         self._idle: list[Worker] = []
@@ -154,25 +159,22 @@ class ShardLoop:
         opening = sum(one.piece is None for one in self._busy.values())
         while self._again or len(self._gaps):
             if self._idle:
-                worker, piece = self._idle.pop(), self._next()
-                self._busy[worker] = _Busy(piece)
-                worker.send(piece.job)
+                self._give(self._next())
             elif len(self._busy) < self._pool.size and opening < self._waiting():
                 self._busy[self._pool.hire()] = _Busy(None)
                 opening += 1
             else:
                 return
-        self._merge_meanwhile()
+        while self._idle and (group := self._stacks.group()):
+            self._give(self._merging(group))
 
     def _waiting(self) -> int:
         return len(self._again) + -(-len(self._gaps) // self._samples.shard)
 
-    def _merge_meanwhile(self) -> None:
-        """Give workers without shards the merging."""
-        while self._idle and (group := self._stacks.group()):
-            worker, piece = self._idle.pop(), self._merging(group)
-            self._busy[worker] = _Busy(piece)
-            worker.send(piece.job)
+    def _give(self, piece: _Piece) -> None:
+        worker = self._idle.pop()
+        self._busy[worker] = _Busy(piece)
+        worker.send(piece.job)
 
     def _next(self) -> _Piece:
         if self._again:
@@ -181,7 +183,7 @@ class ShardLoop:
         if group:
             return self._merging(group)
         span = self._gaps.take(self._pool.size, self._pace, pace_of(self._pool.size, self._survival.timeout))
-        return _Piece(Count(span.start, span.stop))
+        return _Piece(self._samples.counting(span))
 
     def _merging(self, group: tuple[Part, ...]) -> _Piece:
         return _Piece(Merge(group[0].start, group[-1].stop, tuple(map(self._shelf.read, group))), merges=group)
@@ -193,7 +195,7 @@ class ShardLoop:
             self._lost_openings = 0
             self._idle.append(worker)
         elif isinstance(outcome, Done) and busy.piece is not None:
-            self._keep(busy, outcome.part)
+            self._keep(busy.piece, outcome.part, time.monotonic() - busy.since)
             self._idle.append(worker)
         elif isinstance(outcome, Failed):
             self._idle.append(worker)
@@ -202,16 +204,13 @@ class ShardLoop:
             worker.kill()
             self._lost(busy.piece, outcome)
 
-    def _keep(self, busy: _Busy, data: bytes) -> None:
-        piece = busy.piece
-        if piece is None:
-            return
+    def _keep(self, piece: _Piece, data: bytes, seconds: float) -> None:
         part = self._shelf.put(piece.span.start, piece.span.stop, data)
         if piece.merges:
             self._stacks.replace(piece.merges, part)
             self._shelf.drop(piece.merges)
             return
-        self._pace = (time.monotonic() - busy.since) / len(piece.span)
+        self._pace = seconds / len(piece.span)
         self._stacks.add(part)
         self._tell()
 
@@ -221,8 +220,8 @@ class ShardLoop:
             self._facts = facts
         if facts != self._facts and not self._survival.allow_mixed:
             raise StaleError(
-                f"The workers differ, so their bits may: {_told(self._facts)} and {_told(facts)}; use machines that are alike, or "
-                "give --allow-mixed, which the result then says."
+                f"The workers differ, so their bits may: {self._facts} and {facts}; use machines that are alike, or "
+                "give --allow-mixed (allow_mixed in a job), which the result then says."
             )
 
     def _failed(self, piece: _Piece | None, error: Exception) -> None:
@@ -248,7 +247,7 @@ class ShardLoop:
         elif isinstance(outcome, OutOfMemory):
             raise MachineError(
                 f"A worker ran out of memory twice on the samples {piece.span.start} … {piece.span.stop - 1}: give fewer workers, a "
-                "smaller --budget, or a machine with more."
+                "smaller budget, or a machine with more."
             )
         else:
             self._isolate(piece, f"The worker that had it {reason}.", None)
@@ -258,14 +257,16 @@ class ShardLoop:
         span = piece.span
         if len(span) > 1:
             tries = 0 if len(span) == 2 else 1  # who is to be convicted is tried twice
-            halves = [_Piece(Count(half.start, half.stop), tries) for half in span.halves(self._samples.grain)]
+            halves = [_Piece(self._samples.counting(half), tries) for half in span.halves(self._samples.grain)]
             self._again.extendleft(reversed(halves))
             return
-        found = LeftOut(span.start, self._samples.name(span.start), reason)
+        found = LeftOut(span.start, self._samples.data.sample_name(span.start), reason)
         if not self._survival.skip_bad:
-            raise InputError(f"Sample {found} Mend it, or leave it out with --skip-bad.") from error
+            images = hasattr(self._samples.data, "recall")  # what can be left out on the command line
+            way = "leave it out with --skip-bad (skip_bad in a job)" if images else "take it out of the data"
+            raise InputError(f"Sample {found} Mend it, or {way}.") from error
         self.left_out.append(found)
-        if len(self.left_out) > max(16, self._samples.total // 100):
+        if len(self.left_out) > max(16, self._total // 100):
             raise InputError(
                 f"{len(self.left_out)} samples were left out, which is not the samples' fault any more; the first is {self.left_out[0]}"
             )
@@ -295,8 +296,4 @@ class ShardLoop:
 
     def _tell(self) -> None:
         if self._progress is not None:
-            self._progress(sum(part.stop - part.start for part in self._stacks.parts), self._samples.total)
-
-
-def _told(facts: Facts) -> str:
-    return f"{facts.processor} with {', '.join(f'{name} {version}' for name, version in facts.versions.items())}"
+            self._progress(sum(part.stop - part.start for part in self._stacks.parts), self._total)

@@ -14,7 +14,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from quantlab.errors import InputError
+from quantlab.errors import InputError, StaleError
 from quantlab.hdf5_heaps import check_heaps
 from quantlab.storage.hdf5_columns import count_rows, read_array, read_texts, reading, write_array, write_texts
 from quantlab.workers.pool import Facts
@@ -128,16 +128,16 @@ def check_hashes(expected: Sequence[bytes], head: Head, start: int) -> None:
 
     Raises
     ------
-    InputError
+    StaleError
         Naming the first sample.
     """
     left_out = {sample.place for sample in head.left_out}
     wanted = [one for place, one in enumerate(expected, start) if place not in left_out]
     if len(head.hashes) != len(wanted):
-        raise InputError(f"A worker read {len(head.hashes)} samples from {start} on, where there are {len(wanted)}.")
+        raise StaleError(f"A worker read {len(head.hashes)} samples from {start} on, where there are {len(wanted)}.")
     other = next((i for i, (one, two) in enumerate(zip(wanted, head.hashes, strict=True)) if one != two), None)
     if other is not None:
-        raise InputError(
+        raise StaleError(
             f"A worker read another sample {start + other} than was declared: the data changed meanwhile, or the worker's "
             "folder holds others. Start again."
         )

@@ -4,6 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
+from quantlab.data.batch import Divisible
 from quantlab.engines.cpu import processor
 from quantlab.versions import versions
 
@@ -28,13 +29,26 @@ class Facts:
         """Return this machine's."""
         return cls(versions(*backends), processor())
 
+    def __str__(self) -> str:
+        return f"{self.processor} with {', '.join(f'{name} {version}' for name, version in self.versions.items())}"
+
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """Work: the samples from `start` to before `stop`."""
+    """Work: the samples from `start` to before `stop`.
+
+    Attributes
+    ----------
+    data
+        These samples and no others: a list of a million files does not travel to each worker.
+    hashes
+        What each of them must turn out to be; empty for one that cannot be read.
+    """
 
     start: int
     stop: int
+    data: Divisible = field(repr=False)
+    hashes: tuple[bytes, ...] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

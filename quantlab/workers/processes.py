@@ -2,19 +2,20 @@
 
 import multiprocessing
 import os
-import pickle  # noqa: TID251 - only its error is named: what travels between own processes is no stranger's
 import signal
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
 from quantlab.errors import UsageError
-from quantlab.workers.bench import Worktop
+from quantlab.workers.bench import Worktop, travelling
 from quantlab.workers.pool import Job, Lost, Outcome, Task, Worker
 
 _CONTEXT = multiprocessing.get_context("spawn")
+_THREADS = "OMP_NUM_THREADS"
 _GRACE = 5.0
 """Seconds that a killed process has to end."""
 
@@ -38,12 +39,16 @@ class ProcessWorker:
     def __init__(self, process: BaseProcess, pipe: Connection, place: int) -> None:
         self.process, self.pipe, self.place = process, pipe, place
 
-    def send(self, job: Job) -> None:
-        """Send a job; a worker that is gone is found out by `wait`."""
-        try:
+    def send(self, job: Job | Task) -> None:
+        """Send a job, or the task before the first; a worker that is gone is found out by `wait`.
+
+        Raises
+        ------
+        UsageError
+            For metrics or data that cannot travel.
+        """
+        with suppress(BrokenPipeError, ConnectionResetError), travelling():
             self.pipe.send(job)
-        except (BrokenPipeError, ConnectionResetError):
-            return
 
     def kill(self) -> None:
         """End the process, and wait for it."""
@@ -69,22 +74,15 @@ class ProcessPool:
         here, there = _CONTEXT.Pipe()
         process = _CONTEXT.Process(target=serve, args=(there, self._threads, gpu), daemon=True)
         try:
-            process.start()
+            with _loading(self._threads):
+                process.start()
         finally:
             there.close()
         worker = ProcessWorker(process, here, place)
         self._hired.append(worker)
-        try:
-            # Not as an argument: the pipe of those is open at both ends here, so that writing to a process that has died
-            # would never end.
-            here.send(self._task)
-        except (BrokenPipeError, ConnectionResetError):
-            return worker  # it is gone, as `wait` finds out
-        except (AttributeError, TypeError, pickle.PicklingError) as error:
-            raise UsageError(
-                f"What is to run on workers cannot be sent to them ({error}): define metrics and data at the top of a module, "
-                "or leave the workers out."
-            ) from error
+        # Not as an argument: the pipe of those is open at both ends here, so that writing to a process that has died
+        # would never end.
+        worker.send(self._task)
         return worker
 
     def wait(self, workers: Collection[Worker], seconds: float | None) -> list[tuple[Worker, Outcome]]:
@@ -116,6 +114,19 @@ def serve(pipe: Connection, threads: int, gpu: str | None) -> None:
             pipe.send(top.do(pipe.recv()))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         top.close()
+
+
+@contextmanager
+def _loading(threads: int) -> Iterator[None]:
+    """Let what starts a thread for each core as it loads, NumPy's and SciPy's linear algebra, start a worker's share only."""
+    if _THREADS in os.environ:
+        yield
+        return
+    os.environ[_THREADS] = str(threads)
+    try:
+        yield
+    finally:
+        del os.environ[_THREADS]
 
 
 def _end_with_the_parent() -> None:

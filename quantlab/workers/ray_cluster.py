@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from quantlab.errors import MachineError
-from quantlab.workers.bench import Worktop
+from quantlab.workers.bench import Worktop, travelling
 from quantlab.workers.pool import Job, Lost, Outcome, OutOfMemory, Task, Worker
 
 _QUIET = {
@@ -19,7 +19,10 @@ _QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "0",
 }
-_PATIENCE = 10.0
+_BRIEF = {"RAY_NUM_REDIS_GET_RETRIES": "5"}
+"""Tries, a second and a line on stderr each, at a cluster whose address answers (Ray reads it when imported; its own is 20)."""
+
+_PATIENCE = 5.0
 """Seconds in which a cluster's address must answer."""
 
 _OBJECTS = 256 * 2**20
@@ -62,8 +65,15 @@ class RayWorker:
         self._actor, self.asked, self._library = actor, asked, library
 
     def send(self, job: Job) -> None:
-        """Ask for a job."""
-        self.asked = self._actor.do.remote(job)
+        """Ask for a job.
+
+        Raises
+        ------
+        UsageError
+            For data that cannot travel.
+        """
+        with travelling():
+            self.asked = self._actor.do.remote(job)
 
     def kill(self) -> None:
         """End the actor."""
@@ -78,9 +88,10 @@ class RayPool:
         self.size = hiring.workers
         self._threads = hiring.threads or _share(hiring)
         self._gpus = task.gpus
-        self._library = _ray()
+        self._library = _ray(hiring.address)
         self._started = _connect(self._library, hiring, self._threads * self.size)
-        self._task = self._library.put(task)
+        with travelling():
+            self._task = self._library.put(task)
         self._actors = self._library.remote(_Actor)
         self._hired: list[RayWorker] = []
 
@@ -132,8 +143,8 @@ class _Actor:
         return self._top.do(job)
 
 
-def _ray() -> Any:
-    for name, value in _QUIET.items():
+def _ray(address: str | None = None) -> Any:
+    for name, value in (_QUIET | ({} if address is None else _BRIEF)).items():
         os.environ.setdefault(name, value)
     try:
         return importlib.import_module("ray")
@@ -156,7 +167,9 @@ def _connect(library: Any, hiring: RayHiring, cores: int) -> bool:
             library.init(**where, log_to_driver=False, logging_level="ERROR", configure_logging=True)
     except (ConnectionError, OSError, RuntimeError, TimeoutError, ValueError) as error:
         place = "on this machine" if hiring.address is None else f"at '{hiring.address}'"
-        raise MachineError(f"Ray does not answer {place}: {_first_line(error)}.") from error
+        raise MachineError(
+            f"Ray does not answer {place}: {_first_line(error)}. Check that Ray, of the version here, is what runs there."
+        ) from error
     return True
 
 

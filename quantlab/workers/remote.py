@@ -17,7 +17,7 @@ from quantlab.data.images import Images
 from quantlab.data.listing import SUFFIXES, ImageFile, class_labels, list_images
 from quantlab.data.preprocess import Preprocess
 from quantlab.errors import InputError, UsageError
-from quantlab.workers.store import FAILURES, Local, copy_of, system_of
+from quantlab.workers.store import Local, copy_of, reaching, system_of
 
 _ARRAY_FILES = (".npz", ".npy", ".h5", ".hdf5")
 _CHUNK = 8
@@ -207,10 +207,8 @@ def remote_data(
 
 def _listed(url: str, label_pattern: str | None) -> tuple[ImageFile, ...]:
     system, root = system_of(url)
-    try:
+    with reaching(f"'{url}' cannot be listed"):
         below = sorted(system.find(root))
-    except FAILURES as error:
-        raise InputError(f"'{url}' cannot be listed: {error}.") from error
     paths = {str(PurePosixPath(path).relative_to(root.rstrip("/"))): path for path in below}
     hidden = {name for name in paths if any(part.startswith(".") for part in PurePosixPath(name).parts)}
     names = sorted(name for name in paths if name not in hidden and PurePosixPath(name).suffix.lower() in SUFFIXES)

@@ -92,12 +92,12 @@ class Spread:
             "nonfinite": options.nonfinite,
         }
         batch = int(getattr(engine, "largest_batch", LARGEST_BATCH))
-        with self._shelf(fields, source) as shelf, ExitStack() as opened:
-            pool = self._collecting(engine, plan, source, options, opened)
-            samples = self._samples(source, batch, 1, lambda left: Counted.without(left).render())
+        samples = self._samples(source, batch, 1, lambda left: Counted.without(left).render())
+        with self._shelf(fields, samples) as shelf, ExitStack() as opened:
+            pool = self._collecting(engine, plan, options, opened)
             loop = ShardLoop(pool, shelf, samples, survival=self.survival, progress=options.progress)
             found = merged([Counted.parse(shelf.read(part)) for part in _run(loop, pool)])
-        self._finish(source, found.head)
+        self._finish(samples, found.head)
         if not found.histograms:
             raise InputError("There is nothing to calibrate on: every sample was left out.")
         provenance = Provenance(
@@ -135,15 +135,15 @@ class Spread:
                 (known, metrics, [pair.probe.table for pair in pairs.values() if pair.probe is not None])
             ),
         }
-        with self._shelf(fields, source) as shelf:
+        samples = self._samples(source, source.batch, source.batch, lambda left: Seen.without(left).render())
+        with self._shelf(fields, samples) as shelf:
             if self.hiring is None:
-                pool: Pool = HerePool(CompareBench(pairs, source, known, metrics))
+                pool: Pool = HerePool(CompareBench(pairs, known, metrics))
             else:
-                pool = self.hiring.pool(CompareTask.of(pairs, source.part(0, len(source)), known, metrics))
-            samples = self._samples(source, source.batch, source.batch, lambda left: Seen.without(left).render())
+                pool = self.hiring.pool(CompareTask.of(pairs, known, metrics))
             loop = ShardLoop(pool, shelf, samples, survival=self.survival, progress=progress)
             found = merged_seen([Seen.parse(shelf.read(part)) for part in _run(loop, pool)])
-        self._finish(source, found.head)
+        self._finish(samples, found.head)
         self._ran(found.head)
         if found.head.left_out and not hasattr(source, "recall"):
             raise InputError(
@@ -158,37 +158,36 @@ class Spread:
         if self.parts is not None:
             Shelf(self.parts, "").clear()
 
-    def _collecting(
-        self, engine: Engine, plan: Plan, data: Divisible, options: CollectOptions, opened: ExitStack
-    ) -> Pool:
+    def _collecting(self, engine: Engine, plan: Plan, options: CollectOptions, opened: ExitStack) -> Pool:
         exact = plan.counted == tuple(engine.outputs)
         if self.hiring is None:
             counting = opened.enter_context(nullcontext(engine) if exact else engine.exposing(plan.counted))
-            return HerePool(CollectBench(counting, plan, data, options))
+            return HerePool(CollectBench(counting, plan, options))
         # What travels is what opens the engine; here it is closed again before anyone works.
         with nullcontext(engine) if exact else engine.exposing(plan.counted) as counting:
             opening = opening_of(counting)
-        return self.hiring.pool(CollectTask(opening, plan, data.part(0, len(data)), options.budget, options.nonfinite))
+        return self.hiring.pool(CollectTask(opening, plan, options.budget, options.nonfinite))
 
     def _samples(self, data: Divisible, batch: int, grain: int, empty: Callable[[Sequence[LeftOut]], bytes]) -> Samples:
         least = lcm(batch, grain)
         shard = -(-(self.shard or SHARD) // least) * least
-        return Samples(len(data), shard, grain, data.sample_name, empty)
+        return Samples(data, data.sample_hashes, shard, grain, empty)
 
     @contextmanager
-    def _shelf(self, fields: dict[str, Any], data: Divisible) -> Iterator[Shelf]:
+    def _shelf(self, fields: dict[str, Any], samples: Samples) -> Iterator[Shelf]:
+        data = samples.data
         told = {"data": data.identity.preprocess_digest, "batch": data.batch, "quantlab": versions()["quantlab"]}
-        recipe = recipe_digest(fields | told, data.sample_hashes)
+        recipe = recipe_digest(fields | told, samples.hashes)
         if self.parts is not None:
             yield Shelf(self.parts, recipe)
             return
         with TemporaryDirectory(prefix="quantlab-") as folder:
             yield Shelf(Path(folder), recipe)
 
-    def _finish(self, data: Divisible, head: Head) -> None:
+    def _finish(self, samples: Samples, head: Head) -> None:
         """Check that the workers read these data, and tell what they left out."""
-        check_hashes(data.sample_hashes, head, 0)
-        recall = getattr(data, "recall", None)
+        check_hashes(samples.hashes, head, 0)
+        recall = getattr(samples.data, "recall", None)
         if recall is not None:
             recall(head.skipped, [sample.place for sample in head.left_out])
         if self.told is not None and head.left_out:
@@ -198,8 +197,8 @@ class Spread:
         """Return what ran; of workers that differ, all versions."""
         if len(head.facts) > 1 and not self.survival.allow_mixed:
             raise StaleError(
-                f"The parts in '{self.parts}' were made by machines that differ: {'; '.join(one.processor for one in head.facts)}. "
-                "Delete the folder, or give --allow-mixed, which the result then says."
+                f"The parts in '{self.parts}' were made by machines that differ: {'; '.join(map(str, head.facts))}. "
+                "Delete the folder, or give --allow-mixed (allow_mixed in a job), which the result then says."
             )
         return _together(head.facts)
 

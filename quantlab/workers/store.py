@@ -3,8 +3,9 @@
 import atexit
 import importlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -14,10 +15,7 @@ from typing import Any
 from typing_extensions import Self
 
 from quantlab.data.listing import ImageFile
-from quantlab.errors import InputError, MachineError
-
-FAILURES = (OSError, RuntimeError, ValueError, KeyError, TypeError)
-"""What the file systems of fsspec raise for what is not there, not allowed or not reached."""
+from quantlab.errors import InputError, MachineError, QuantlabError
 
 _AT_ONCE = 8
 """Files that are fetched at a time."""
@@ -56,10 +54,11 @@ class Local:
 
     def _fetch(self, remote: str, local: Path) -> None:
         try:
-            system_of(self._root)[0].get_file(remote, str(local))
-        except FAILURES as error:
+            with reaching(f"'{remote}' cannot be fetched"):
+                system_of(self._root)[0].get_file(remote, str(local))
+        except InputError:  # there is no such file; of a store that does not answer nothing is left out
             if self._must_be:
-                raise InputError(f"'{remote}' cannot be fetched: {error}.") from error
+                raise
 
 
 @cache
@@ -69,23 +68,48 @@ def copy_of(url: str) -> Path:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     system, path = system_of(url)
     local = Path(folder) / PurePosixPath(path).name
-    try:
+    with reaching(f"'{url}' cannot be fetched"):
         system.get_file(path, str(local))
-    except FAILURES as error:
-        raise InputError(f"'{url}' cannot be fetched: {error}.") from error
     return local
+
+
+@contextmanager
+def reaching(what: str) -> Iterator[None]:
+    """Tell what goes wrong with a store as a sentence that begins so.
+
+    Raises
+    ------
+    InputError
+        When there is no such file or address.
+    MachineError
+        When the store does not answer, or not to us.
+    """
+    try:
+        yield
+    except QuantlabError:
+        raise
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+        raise InputError(f"{what}: nothing is there ({_said(error)}).") from error
+    except Exception as error:  # each store's library has errors of its own, without a class in common
+        raise MachineError(
+            f"{what}: {_said(error)}. Check the address, the network, and the store's credentials on this machine."
+        ) from error
 
 
 @cache
 def system_of(url: str) -> tuple[Any, str]:
     """Return the file system of an address, and the path in it."""
-    try:
-        core = importlib.import_module("fsspec.core")
-        system, path = core.url_to_fs(url)
-    except ImportError as error:
-        raise MachineError(
-            f"'{url}' needs fsspec and what it names for such addresses ({error}): pip install 'quantlab[ray]'."
-        ) from error
-    except ValueError as error:
-        raise InputError(f"'{url}' is no address that fsspec knows: {error}.") from error
+    with reaching(f"'{url}' cannot be reached"):
+        try:
+            system, path = importlib.import_module("fsspec.core").url_to_fs(url)
+        except ImportError as error:
+            raise MachineError(
+                f"'{url}' needs fsspec (pip install 'quantlab[ray]') and fsspec's package for such addresses: {_said(error)}."
+            ) from error
+        except ValueError as error:
+            raise InputError(f"'{url}' is no address that fsspec knows: {_said(error)}.") from error
     return system, path
+
+
+def _said(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -139,6 +139,8 @@ def _planted(text: str, network: CacheNetwork, counted: Mapping[str, TensorRTHis
     needed = [line for line in lines if line.tensor in network.needed]
     passing = {output for _, _, output in network.passes()}
     seen = [line for line in lines if line.tensor in counted]
+    read = [line for line in seen if line.tensor not in network.inner]
+    hidden = [line for line in seen if line.tensor in network.inner]
     clean = _places(whole, network)
 
     def found(
@@ -154,7 +156,12 @@ def _planted(text: str, network: CacheNetwork, counted: Mapping[str, TensorRTHis
     return {
         "planted, scale × 4, found with the model": found(lines, lambda line: _scaled(line, 4)),
         "planted, scale × 4 at a kernel's border, found with the model": found(needed, lambda line: _scaled(line, 4)),
-        "planted, scale × 4, found with histograms": found(seen, lambda line: _scaled(line, 4), informed=True),
+        "planted, scale × 4 where something reads it, found with histograms": found(
+            read, lambda line: _scaled(line, 4), informed=True
+        ),
+        "planted, scale × 4 inside kernels (nobody reads it), found with histograms": found(
+            hidden, lambda line: _scaled(line, 4), informed=True
+        ),
         "planted, missing name, found": found(
             [li for li in needed if network.root(li.tensor) == li.tensor], lambda _: None
         ),

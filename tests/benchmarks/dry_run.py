@@ -10,6 +10,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,10 @@ def main() -> None:
     parser.add_argument("--part", choices=("estimate", "run"), help="print one of the two as JSON and do nothing else")
     part = parser.parse_args().part
     if part is not None:
-        sys.stdout.write(json.dumps(_estimated() if part == "estimate" else _ran()))
+        steps = _estimated() if part == "estimate" else _ran()
+        sys.stdout.write(json.dumps({"steps": steps, "processor": time.process_time()}))
         return
-    estimated, ran = _process("estimate"), _process("run")
+    (estimated, spent), (ran, needed) = _process("estimate"), _process("run")
     figures: dict[str, tuple[float | int | str, str]] = {}
     for title, real in ran.items():
         guess = estimated[title]
@@ -39,13 +41,16 @@ def main() -> None:
         real, guess = (total(step[name] for step in found.values()) for found in (ran, estimated))
         figures[f"all: {name}"] = (real, f"{unit}; estimated {guess:.0f}")
         figures[f"all: estimated {name} over measured"] = (guess / real, "")
+    figures["processor time of the run"] = (needed, "s, of the whole process")
+    figures["processor time of the dry run"] = (spent, "s, of the whole process")
     write_figures("dry_run", "python -m tests.benchmarks.dry_run", figures)
 
 
-def _process(part: str) -> dict[str, Any]:
+def _process(part: str) -> tuple[dict[str, Any], float]:
+    """Return the figures of the steps, and the processor seconds of the process."""
     command = [sys.executable, "-m", __spec__.name, "--part", part]
-    found: dict[str, Any] = json.loads(subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout)
-    return found
+    found = json.loads(subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout)
+    return found["steps"], float(found["processor"])
 
 
 def _estimated() -> dict[str, Any]:

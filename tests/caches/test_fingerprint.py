@@ -53,12 +53,24 @@ def test_scales_of_no_calibrator_are_told_from_histograms() -> None:
         (6.0, "TRT-8601-MinMaxCalibration", "MinMaxCalibration"),
         (6.0, "TRT-8601-EntropyCalibration2", "MinMaxCalibration or a percentile"),
         (5.25, "TRT-8601-EntropyCalibration2", OTHER),
-        (5.97, "TRT-8601-EntropyCalibration2", OTHER),
     ],
 )
 def test_a_relu6_tells_the_algorithm_without_histograms(top: float, header: str, expected: str) -> None:
     scales = {**SCALES, "act": top / 127, "pool": top / 127}
     found = fingerprint(cache(scales, header), CacheNetwork.of(model()))
+    assert (found.algorithm, found.certainty) == (expected, "likely")
+
+
+def test_values_that_never_reach_a_bound_tell_nothing() -> None:
+    scales = {**SCALES, "act": 5.97 / 127, "pool": 5.97 / 127}
+    found = fingerprint(cache(scales), CacheNetwork.of(model()))
+    assert (found.algorithm, found.certainty) == (None, "unknown")
+
+
+@pytest.mark.parametrize(("name", "expected"), [("entropy2", "EntropyCalibration2"), ("minmax", "MinMaxCalibration")])
+def test_a_network_whose_clips_are_not_all_reached_is_recognised(name: str, expected: str) -> None:
+    network = CacheNetwork.of(load_model(Path(__file__).parents[2] / "calib_data" / "fashion_net.onnx"))
+    found = fingerprint(parse_cache((GOLDEN / f"fashion_net.{name}.cache").read_text()), network)
     assert (found.algorithm, found.certainty) == (expected, "likely")
 
 
@@ -79,3 +91,9 @@ def test_without_the_model_known_bounds_tell() -> None:
 def test_golden_caches_are_recognised_by_the_model_alone(reference: Path, name: str) -> None:
     network = CacheNetwork.of(load_model(reference / "models" / "efficientnet_lite0.onnx"))
     assert fingerprint(golden(name), network).algorithm == ALGORITHMS[name]
+
+
+@pytest.mark.reference
+def test_thresholds_of_least_error_are_told_from_calibrators_by_the_model_alone(reference: Path) -> None:
+    network = CacheNetwork.of(load_model(reference / "models" / "efficientnet_lite0.onnx"))
+    assert fingerprint(golden("from_mse"), network).algorithm == OTHER

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quantlab.caches.merge import merge, merged_provenance
+from quantlab.caches.merge import check_one_network, merge, merged_provenance
 from quantlab.caches.retarget import retargeted
+from quantlab.caches.tensors import related
 from quantlab.calibration.provenance import DataIdentity, Provenance
 from quantlab.calibration.trt_cache import CalibrationCache
 from quantlab.errors import InputError, StaleError, UsageError
@@ -43,8 +44,24 @@ def test_merging_again_changes_nothing(parts: list[CalibrationCache]) -> None:
 
 
 def test_conflicts_are_refused_and_named() -> None:
-    with pytest.raises(InputError, match=r"1 tensors have several scales \(«b»: 0.25, 0.5\)"):
+    with pytest.raises(InputError, match=r"1 tensor with several scales \(«b»: 0.25, 0.5\)"):
         merge([cache({"a": 1.0, "b": 0.25}), cache({"b": 0.5})])
+
+
+@given(st.sets(st.integers(0, 8)), st.sets(st.integers(0, 8)))
+def test_half_of_the_smaller_sets_names_make_two_sets_related(one: set[int], other: set[int]) -> None:
+    first, second = {str(i) for i in one}, {str(i) for i in other}
+    smaller = min((first, second), key=len)
+    assert related(first, second) == (sum(name in first and name in second for name in smaller) >= len(smaller) / 2)
+    assert related(second, first) == related(first, second)
+    assert related(first, first | second)
+
+
+def test_the_cache_that_is_of_another_network_is_named() -> None:
+    day, night = cache({"a": 1.0, "b": 1.0, "c": 1.0}), cache({"b": 2.0, "c": 1.0, "d": 1.0})
+    check_one_network({"day": day, "night": night})
+    with pytest.raises(InputError, match=r"^other and the caches before it share 1 of 3 and 4 tensors"):
+        check_one_network({"day": day, "night": night, "other": cache({"a": 1.0, "y": 1.0, "z": 1.0})})
 
 
 def test_caches_of_two_algorithms_are_refused() -> None:
@@ -85,5 +102,5 @@ def test_tensorrt_11_is_refused_with_the_way_to_go(version: str) -> None:
 
 def test_a_header_without_a_version_needs_one() -> None:
     assert retargeted(cache({"a": 0.1}, LEGACY), version="10.0.1").header == LEGACY
-    with pytest.raises(UsageError, match="give one, as in --to"):
+    with pytest.raises(UsageError, match="give one, as in --tensorrt"):
         retargeted(cache({"a": 0.1}, LEGACY), algorithm="EntropyCalibration2")

@@ -191,7 +191,7 @@ CASES: dict[str, tuple[Spoil, tuple[str, ...], int, str]] = {
         edited_json(lambda d: d["rows"].append(d["rows"][0])),  # type: ignore[attr-defined, index]
         ("quantize", "@model.onnx", "@odd.json", "-o", "@x.onnx"), 4, "has two rows"),
     "scales of no tensor of the model": (
-        text("odd.cache", "TRT-8601-EntropyCalibration2\nz: 3c010204\n"),
+        text("odd.cache", "TRT-8601-EntropyCalibration2\na: 3c010204\n"),
         ("quantize", "@model.onnx", "@odd.cache", "--allow-missing", "-o", "@x.onnx"), 4, "nothing would be INT8"),
     "scales of another model": (NOTHING, ("quantize", "@other.onnx", "@scales.json", "-o", "@x.onnx"), 5, "made for"),
     "cache of another model": (

@@ -38,7 +38,7 @@ def test_every_command_of_the_group_has_examples_and_exit_codes(command: str) ->
 
 
 def test_a_sound_cache_passes_even_strictly(place: Path) -> None:
-    arguments = ("--model", place / "model.onnx", "--histograms", place / "histograms.h5", "--target", "8.6.1")
+    arguments = ("--model", place / "model.onnx", "--histograms", place / "histograms.h5", "--tensorrt", "8.6.1")
     shown = done("cache", "lint", place / "int8.cache", *arguments, "--strict", "--json").json
     assert shown["passed"] is True
     assert shown["counts"]["error"] == shown["counts"]["warning"] == 0
@@ -57,17 +57,53 @@ def test_planted_faults_end_with_exit_code_1(place: Path) -> None:
     assert quantlab("cache", "lint", missing, "--model", place / "model.onnx").code == 1
     assert done("cache", "lint", missing, "--model", place / "model.onnx", "--allow-missing")
     conflict = edited(cache, scale_line(cache, "f"), "f: 3f800000")
-    assert done("cache", "lint", conflict, "--model", place / "model.onnx").code == 0
-    assert quantlab("cache", "lint", conflict, "--model", place / "model.onnx", "--strict").code == 1
+    assert quantlab("cache", "lint", conflict, "--model", place / "model.onnx").code == 1
+    digits = scale_line(cache, "f")[-8:]
+    slight = edited(cache, f"f: {digits}", f"f: {int(digits, 16) + 0x20000:08x}")  # 1.6 to 3.1 % more
+    assert done("cache", "lint", slight, "--model", place / "model.onnx")
+    assert quantlab("cache", "lint", slight, "--model", place / "model.onnx", "--strict").code == 1
+    assert done("cache", "lint", cache, "--model", place / "model.onnx", "--tensorrt", "tensorrt@8.6", "--dla")
 
 
 def test_the_header_is_checked_against_target_and_calibrator(place: Path) -> None:
     cache = place / "int8.cache"
-    assert quantlab("cache", "lint", cache, "--target", "10.3.0").code == 1
-    assert quantlab("cache", "lint", cache, "--target", "11.0").code == 1
-    assert quantlab("cache", "lint", cache, "--calibrator", "MinMaxCalibration").code == 1
-    assert "Unknown calibrator" in refused(2, "cache", "lint", cache, "--calibrator", "Best")
+    assert quantlab("cache", "lint", cache, "--tensorrt", "10.3.0").code == 1
+    assert quantlab("cache", "lint", cache, "--tensorrt", "11.0").code == 1
+    assert quantlab("cache", "lint", cache, "--algorithm", "MinMaxCalibration").code == 1
+    assert "Unknown calibrator" in refused(2, "cache", "lint", cache, "--algorithm", "Best")
     assert "no TensorRT calibration cache" in refused(4, "cache", "lint", place / "scales.json")
+
+
+def test_lint_reads_what_the_sidecar_says(place: Path) -> None:
+    cache = place / "int8.cache"
+    ended = quantlab("cache", "lint", cache, "--model", place / "other.onnx", "--json")
+    assert ("other-model", "error") in {(f["rule"], f["severity"]) for f in ended.json["findings"]}
+    cache.write_text(cache.read_text().replace(scale_line(cache, "b"), "b: 40000000"))
+    ended = quantlab("cache", "lint", cache, "--json")
+    assert ended.code == 1
+    assert [f["rule"] for f in ended.json["findings"] if f["severity"] == "error"] == ["edited"]
+    cache.with_name("int8.cache.json").write_text("{}")
+    ended = quantlab("cache", "lint", cache, "--json")
+    assert (ended.code, [f["rule"] for f in ended.json["findings"] if f["severity"] == "warning"]) == (0, ["sidecar"])
+
+
+def test_no_input_and_no_strangers_file_is_replaced(place: Path) -> None:
+    table, foreign = place / "s.cache.json", place / "t.cache.json"
+    table.write_bytes((place / "scales.json").read_bytes())
+    foreign.write_text('{"mine": 1}')
+    model = ("--model", place / "model.onnx")
+    assert "also an input" in refused(2, "cache", "convert", table, *model, "-o", place / "s.cache", "--force")
+    retarget = ("cache", "retarget", place / "int8.cache", "--tensorrt", "10.3.0", "--force", "-o")
+    assert "sidecar" in refused(4, *retarget, place / "t.cache")
+    assert table.exists()
+    assert foreign.read_text() == '{"mine": 1}'
+    (place / "sub").mkdir()
+    (place / "link.cache").symlink_to(place / "int8.cache")
+    for alias in (place / "sub" / ".." / "int8.cache", place / "link.cache"):
+        assert "also an input" in refused(2, *retarget, alias)
+    assert "place of the cache's sidecar" in refused(
+        2, "cache", "convert", place / "int8.cache", "-o", place / "int8.cache.json", "--force"
+    )
 
 
 def test_diff_sorts_by_harm_where_values_were_counted(place: Path) -> None:
@@ -123,19 +159,25 @@ def test_merge_lists_conflicts(place: Path) -> None:
     assert "refuse, max, first" in refused(
         2, "cache", "merge", cache, other, "--policy", "min", "-o", place / "y.cache"
     )
+    newer = edited(cache, "TRT-8601-", "TRT-100300-", "newer.cache")
+    notes = done("cache", "merge", cache, newer, "-o", place / "both.cache", "--json").json["notes"]
+    assert any("headers differ" in note for note in notes)
+    assert (place / "both.cache").read_text().startswith("TRT-8601-")
 
 
 def test_retarget_changes_the_header_alone_and_the_sidecar_stays_true(place: Path) -> None:
     cache, new = place / "int8.cache", place / "trt10.cache"
-    done("cache", "retarget", cache, "--to", "10.3.0", "-o", new)
+    done("cache", "retarget", cache, "--tensorrt", "10.3.0", "-o", new)
     assert new.read_text().splitlines()[0] == "TRT-100300-EntropyCalibration2"
     assert new.read_text().splitlines()[1:] == cache.read_text().splitlines()[1:]
     assert done("cache", "convert", new, "--model", place / "model.onnx", "-o", place / "x.onnx")
-    assert "cache convert" in refused(2, "cache", "retarget", cache, "--to", "11.0.0", "-o", place / "y.cache")
-    assert "--to VERSION" in refused(2, "cache", "retarget", cache, "-o", place / "y.cache")
+    assert "cache convert" in refused(2, "cache", "retarget", cache, "--tensorrt", "11.0.0", "-o", place / "y.cache")
+    assert "--tensorrt VERSION" in refused(2, "cache", "retarget", cache, "-o", place / "y.cache")
     edit = cache.read_text()
     cache.write_text(edit.replace(scale_line(cache, "b"), "b: 40000000"))
-    assert "was changed after" in refused(5, "cache", "retarget", cache, "--to", "10.0.1", "-o", place / "z.cache")
+    assert "was changed after" in refused(
+        5, "cache", "retarget", cache, "--tensorrt", "10.0.1", "-o", place / "z.cache"
+    )
 
 
 def test_there_and_back_gives_the_same_bytes(place: Path) -> None:
@@ -158,6 +200,29 @@ def test_there_and_back_gives_the_same_bytes(place: Path) -> None:
     assert "implicit quantization may run" in text
 
 
+def test_the_way_back_keeps_the_header_unless_another_is_named(place: Path) -> None:
+    cache, model = place / "minmax.cache", place / "model.onnx"
+    done(
+        "cache",
+        "retarget",
+        place / "int8.cache",
+        "--tensorrt",
+        "10.3.0",
+        "--algorithm",
+        "MinMaxCalibration",
+        "-o",
+        cache,
+    )
+    done("cache", "convert", cache, "--model", model, "-o", place / "q.onnx")
+    back = ("cache", "convert", place / "q.onnx", "--plain", place / "p.onnx", "-o", place / "back.cache", "--force")
+    done(*back)
+    assert (place / "back.cache").read_bytes() == cache.read_bytes()
+    done(*back, "--tensorrt", "8.5.3")
+    assert (place / "back.cache").read_text().startswith("TRT-8503-MinMaxCalibration\n")
+    done("cache", "convert", place / "int8.onnx", "--plain", place / "p.onnx", "-o", place / "own.cache", "--force")
+    assert (place / "own.cache").read_text().startswith("TRT-8601-EntropyCalibration2\n")
+
+
 def test_conversions_that_mean_nothing_are_refused(place: Path) -> None:
     cache, model = place / "int8.cache", place / "model.onnx"
     assert "--plain" in refused(2, "cache", "convert", place / "int8.onnx", "-o", place / "x.cache")
@@ -166,6 +231,11 @@ def test_conversions_that_mean_nothing_are_refused(place: Path) -> None:
         2, "cache", "convert", cache, "--plain", place / "p.onnx", "-o", place / "x.json"
     )
     assert "--check" in refused(2, "cache", "convert", cache, "--check", 2, "-o", place / "x.json")
+    assert "as the output" in refused(
+        2, "cache", "convert", cache, "--model", model, "--tensorrt", "8.6.1", "-o", place / "x.onnx"
+    )
+    assert "--plain" in refused(2, "cache", "convert", place / "int8.onnx", "--check", 2, "-o", place / "x.json")
+    assert not (place / "x.json").exists()
     assert "not on both" in refused(
         2, "cache", "convert", cache, "--model", model, "--check", 2, "-d", place / "tuning.npz", "-o", place / "x.onnx"
     )

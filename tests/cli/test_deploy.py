@@ -74,7 +74,7 @@ def test_the_help_names_examples_and_exit_codes() -> None:
 
 def test_json_is_one_object_and_the_second_time_nothing_is_done(place: Path) -> None:
     first = done("deploy", "embedded", "run", "-o", "bundle", "--json", "--archive").json
-    assert (first["kind"], first["fresh"], first["name"]) == ("embedded", True, "job")
+    assert (first["kind"], first["fresh"], first["name"]) == ("embedded", True, "model")
     assert first["archive"] == "bundle.tar.gz"
     before, packed = tree(place / "bundle"), (place / "bundle.tar.gz").read_bytes()
     again = done("deploy", "embedded", "run", "-o", "bundle", "--archive")
@@ -145,6 +145,8 @@ def test_another_model_than_the_runs_is_stale(place: Path) -> None:
         (4, ("verify", "run"), "is no bundle of quantlab"),
         (4, ("verify", "missing"), "There is no folder"),
         (2, ("triton", "model.onnx", "-o", "r", "--preferred", "a"), "list of batch sizes"),
+        (2, ("triton", "model.onnx", "-o", "r", "--preferred", "9" * 5000), "list of batch sizes"),
+        (2, ("embedded", "run", "-o", "."), "current folder"),
         (2, ("triton", "model.onnx", "-o", "r", "--device", "tpu"), "not on «tpu»"),
         (2, ("triton", "model.onnx", "-o", "r", "--labels-output", "y"), "give both"),
         (6, ("triton", "int8.plan", "-o", "r"), "give --model"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from PIL import Image
 
 from quantlab.errors import MachineError
 from quantlab.jobs.exporting_history import export_to_mlflow
+from quantlab.report.regression_history import history_page
 from quantlab.storage.run_history import FILE, add_record, history
 from quantlab.storage.run_record import RunRecord
 from tests.cli.workplace import done, quantlab, refused
@@ -45,6 +47,11 @@ def test_a_run_is_added_once(runs: Path, tmp_path: Path) -> None:
 def test_the_list_has_a_line_a_run_the_last_one_last(kept: tuple[str, Path]) -> None:
     lines = done("history", "list", *kept).out.splitlines()
     assert [line.split("│")[2].strip() for line in lines[2:]] == ["main", "worse"]
+    page = history_page(history(Path(kept[1])), b"")
+    for line in lines[2:]:
+        fp32, int8, drop = [cell.strip() for cell in line.split("│")[5:8]]
+        assert re.fullmatch(r"\d+\.\d\d %", fp32)
+        assert all(f'<td class="n">{text}</td>' in page for text in (fp32, int8, drop))
     assert [run["name"] for run in done("history", "list", *kept, "--last", "1", "--json").json["runs"]] == ["worse"]
     assert [run["number"] for run in done("history", "list", *kept, "--name", "main", "--json").json["runs"]] == [1]
 

@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -32,7 +33,10 @@ def test_a_first_job_is_valid_and_runs(bare: Path) -> None:
     ended = done("job", "init", bare / "model.onnx", "-d", bare / "calibration.npz", "--evaluation", bare / "evaluation.npz",
                  "-o", bare / "job.yaml", "--run", bare / "run")  # fmt: skip
     assert "set scale, mean and std" in ended.err
-    assert "is a valid job" in done("job", "validate", bare / "job.yaml").out
+    checked = done("job", "validate", bare / "job.yaml")
+    assert "is a valid job" in checked.out
+    assert "still the one that `quantlab job init` guessed" in checked.err
+    assert done("job", "validate", bare / "job.yaml", "--set", "preprocess.mean=0.5").err == ""
     job = read_job(bare / "job.yaml")
     assert (job.model, job.output, job.choose) == (bare / "model.onnx", bare / "run", "squared-error")
     assert job.preprocess == {"color": "GRAY", "layout": "NCHW", "scale": "1/255", "mean": 0, "std": 1}
@@ -75,9 +79,11 @@ def test_validate_lists_all_with_lines_and_exit_code_4(bare: Path) -> None:
     (bare / "job.yaml").write_text("model: m\noutput: run\ndata: {calibration: a}\nmodell: x\nmethods: [kl]\n")
     ended = quantlab("job", "validate", bare / "job.yaml")
     assert ended.code == 4
-    assert [line.split(", line ")[1][:1] for line in ended.err.splitlines()] == ["5", "4"]
+    assert [line.split(", line ")[1][:1] for line in ended.err.splitlines()] == ["5", "4", "1", "3"]
     found = quantlab("job", "validate", bare / "job.yaml", "--json").json
-    assert {(problem["field"], problem["line"]) for problem in found["problems"]} == {("modell", 4), ("methods", 5)}
+    assert {(problem["field"], problem["line"]) for problem in found["problems"]} == {
+        ("modell", 4), ("methods", 5), ("model", 1), ("data.calibration", 3),
+    }  # fmt: skip
 
 
 def test_explain_tells_steps_values_and_inputs(bare: Path) -> None:
@@ -97,9 +103,10 @@ def test_verify_finds_an_edited_file(bare: Path) -> None:
     found = done("job", "verify", bare / "run", "--json").json
     assert found["run"]["job"]["choose"] == "minmax"
     assert set(found["run"]) == {
-        "command", "job", "configuration", "model", "data", "preprocessing", "seed", "machine", "versions",
+        "command", "job", "configuration", "model", "data", "preprocessing", "files", "seed", "machine", "versions",
     }  # fmt: skip
     assert found["run"]["machine"]["instruction_set"]
+    assert "{" not in done("job", "verify", bare / "run").out
     (bare / "run" / "scales.json").write_text("{}")
     ended = quantlab("job", "verify", bare / "run")
     assert ended.code == 1
@@ -133,9 +140,40 @@ def test_a_refused_run_is_logged_with_its_exit_code(bare: Path) -> None:
     assert (last["event"], last["level"], last["exit_code"]) == ("run ended", "error", 4)
 
 
+@pytest.mark.parametrize("command", ["run", "qat"])
+def test_a_job_that_is_none_is_logged_as_well_once(bare: Path, command: str) -> None:
+    ended = quantlab(command, bare / "job.yaml", "--set", "target=foo", "--json", "--log-json", bare / "log.jsonl")
+    (line,) = [json.loads(text) for text in (bare / "log.jsonl").read_text().splitlines()]
+    assert (ended.code, line["event"], line["exit_code"]) == (4, "run ended", 4)
+    assert line["error"] == ended.json["error"]
+
+
+def test_a_float_network_that_guesses_is_a_note_of_the_run(bare: Path) -> None:
+    with np.load(bare / "evaluation.npz") as found:
+        wrong = {name: found[name] for name in found.files} | {"label": (found["label"] + 1) % 4}
+    np.savez(bare / "wrong.npz", **wrong)
+    assert "FP32 itself" not in done("run", bare / "job.yaml", *SHORT).err
+    ended = done("run", bare / "job.yaml", *SHORT, "--set", "data.evaluation=wrong.npz", "--set", "output=wrong")
+    assert "FP32 itself has only 0.00 % top-1 on 4 classes, where guessing has 25.00 %" in ended.err
+
+
+def test_a_folder_that_cannot_be_made_is_the_machines_refusal(bare: Path) -> None:
+    (bare / "file").write_text("")
+    assert "cannot be created" in refused(6, "run", bare / "job.yaml", *SHORT, "--set", "output=file/run")
+
+
+def test_what_a_run_made_is_named_by_its_place_in_the_folder(bare: Path) -> None:
+    done("run", bare / "job.yaml", *SHORT, "--log-json", bare / "log.jsonl")
+    made = next(line for text in (bare / "log.jsonl").read_text().splitlines() if "made" in (line := json.loads(text)))[
+        "made"
+    ]
+    assert len(set(made)) == len(made)
+    assert "scales/minmax.json" in made
+
+
 def test_a_run_in_a_folder_that_is_worked_in_is_refused_with_the_owner(bare: Path) -> None:
     with working_in(bare / "run"):
-        sentence = refused(5, "run", bare / "job.yaml", *SHORT)
+        sentence = refused(75, "run", bare / "job.yaml", *SHORT)
     assert f"process {os.getpid()} on " in sentence
     done("run", bare / "job.yaml", *SHORT)
 

@@ -59,8 +59,35 @@ def test_ctrl_c_leaves_nothing(place: Path) -> None:
     command = ("collect", place / "model.onnx", "-d", place / "loader.py", "-o", place / "new.h5")
     ended = quantlab_process(*command, before=heeded)
     assert (ended.code, ended.out) == (130, "")
-    assert ended.err == "Interrupted; nothing half-written was left.\n"
+    assert ended.err == "Interrupted; nothing half-written was left. Give the same command again to go on.\n"
     assert tree(place) == before
+
+
+def test_a_second_ctrl_c_does_not_stop_the_cleaning_up(place: Path) -> None:
+    (place / "loader.py").write_text(
+        "import os, signal\nimport numpy as np\n"
+        "def load_data():\n"
+        "    try:\n"
+        "        yield {'image': np.zeros((2, 1, 8, 8), np.float32)}\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "    finally:\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "        print('cleaned up', flush=True)\n"
+    )
+    heeded = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)"
+    command = ("collect", place / "model.onnx", "-d", place / "loader.py", "-o", place / "new.h5")
+    ended = quantlab_process(*command, before=heeded)
+    assert (ended.code, ended.out) == (130, "cleaned up\n")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such permissions")
+def test_a_file_that_must_not_be_read_is_the_machines_refusal(place: Path) -> None:
+    # root may read everything, so what the system would answer to others is given as its answer
+    refuses = "import os\nreal = os.access\nos.access = lambda path, mode, **k: 'model.onnx' not in str(path) and real(path, mode, **k)"
+    ended = quantlab_process("collect", place / "model.onnx", "--random", "2", "-o", place / "new.h5", before=refuses)
+    assert (ended.code, ended.out) == (6, "")
+    assert ended.err.endswith("is not readable: permission is denied.\n")
+    assert ended.err.count("\n") == 1
 
 
 # Files may grow to 100 bytes only, as on a full disk.

@@ -8,20 +8,24 @@ import sys
 import pytest
 from rich.console import Console
 
+from quantlab.cli import phases as waiting
 from quantlab.cli import progress as module
 from quantlab.cli.console import Output, cell, print_error, printable
 from quantlab.cli.progress import progress
 
 
 def test_a_log_tells_rate_and_time_left(capsys: pytest.CaptureFixture[str]) -> None:
-    now = iter([0.0, 5.0, 20.0, 21.0])
+    now = iter([0.0, 1.9, 5.0, 14.9, 20.0])
     with progress("collecting", quiet=False, clock=lambda: next(now)) as advance:
         advance(100, 1000)
+        advance(200, 1000)
+        advance(300, 1000)
         advance(400, 1000)
-        advance(500, 1000)
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err == "collecting: 400 of 1,000 samples, 20/s, 30 s left\n"
+    assert captured.err == (
+        "collecting: 200 of 1,000 samples, 40/s, 20 s left\ncollecting: 400 of 1,000 samples, 20/s, 30 s left\n"
+    )
 
 
 def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,6 +35,26 @@ def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
         advance(7, None)
     assert "[1/9] collect" in screen.getvalue()
     assert "7 samples" in screen.getvalue()
+
+
+def test_a_terminal_in_which_nothing_moves_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    dumb = Console(file=screen, force_terminal=True, width=100, color_system=None, _environ={"TERM": "dumb"})
+    monkeypatch.setattr(module, "stderr", lambda: dumb)
+    now = iter([0.0, 3.0])
+    with progress("collecting", quiet=False, clock=lambda: next(now)) as advance:
+        advance(30, 60)
+    assert screen.getvalue() == "collecting: 30 of 60 samples, 10/s, 3 s left\n"
+
+
+def test_a_terminal_sees_that_a_step_without_samples_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    monkeypatch.setattr(
+        waiting, "stderr", lambda: Console(file=screen, force_terminal=True, width=100, color_system=None)
+    )
+    with waiting.phases("calibrating", quiet=False):
+        pass
+    assert "calibrating 0:00:00" in screen.getvalue()
 
 
 def test_quiet_is_silent(capsys: pytest.CaptureFixture[str]) -> None:

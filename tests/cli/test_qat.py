@@ -53,8 +53,11 @@ def test_each_rung_is_a_line_with_what_it_gained_and_cost(job: Path) -> None:
     assert verdict.startswith("QAT loses ")
     assert where.endswith("report.json has the figures.")
     assert "[4/4] report written" in ended.err
-    again = done("qat", job, "--json").json
+    again = done("qat", job, "--json", "--log-json", job.parent / "log.jsonl").json
     assert (again["best"], set(again["artefacts"].values())) == ("QAT", {False})
+    lines = [json.loads(line) for line in (job.parent / "log.jsonl").read_text().splitlines()]
+    assert [lines[0]["event"], lines[-2]["event"], lines[-1]["event"]] == ["run begins", "result", "run ended"]
+    assert lines[-2]["best"] == "QAT"
 
 
 def test_a_target_that_is_missed_ends_with_1(job: Path) -> None:

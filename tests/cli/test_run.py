@@ -194,6 +194,12 @@ def test_too_large_a_drop_is_exit_code_1_and_the_report_is_there(bare: Path) -> 
     assert ended.code == 1
     assert ended.json["passed"] is False
     assert "more than the 0.1 allowed" in ended.err
+    drop = ended.json["final"]["metrics"][0]["drop"]
+    again = quantlab("run", bare / "job.yaml", "--set", "rules={'*': 'percentile:5'}", "--set", "head=int8",
+                     "--set", f"max_drop={drop - 0.01}", "--set", "ort=false")  # fmt: skip
+    assert again.code == 1
+    assert "95 % interval" in again.err
+    assert "more samples might tell otherwise" in again.err
     assert (bare / "run" / "report.html").exists()
 
 

@@ -325,9 +325,9 @@ def test_a_partial_cache_has_to_be_asked_for(place: Path) -> None:
     done("collect", place / "model.onnx", *data, "-o", place / "some.h5")
     done("calibrate", place / "some.h5", "-o", place / "some.json")
     arguments = ("cache", "convert", place / "some.json", "--model", place / "model.onnx", "-o", place / "some.cache")
-    assert "--partial" in refused(4, *arguments)
+    assert "--allow-missing" in refused(4, *arguments)
     assert not (place / "some.cache").exists()
-    assert "The cache is partial" in done(*arguments, "--partial").err
+    assert "The cache is partial" in done(*arguments, "--allow-missing").err
     assert len(read_cache(place / "some.cache")) < 8
 
 

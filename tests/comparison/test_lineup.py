@@ -101,10 +101,6 @@ def test_the_frame_has_a_line_an_engine_and_the_reference_first() -> None:
     assert frame.loc["same", "joules_per_sample"] == 0.5
 
 
-def test_throughput_is_samples_a_second() -> None:
-    assert BatchTime(8, 2.0, 2.5).throughput == 4000
-
-
 def test_the_table_leaves_out_what_nobody_measured() -> None:
     columns, rows = table_cells(three().rows())
     assert columns == ("engine", "top-1 %", "top-1 drop", "top-2 %", "top-2 drop", "agreement %", "SQNR dB")

@@ -20,7 +20,8 @@ from quantlab.data.pictures import thumbnail
 from quantlab.errors import InputError
 from quantlab.metrics.top_k import TopK
 from quantlab.numerics.arrays import AnyArray
-from quantlab.storage.sample_columns import file_sha256, write_sample_columns
+from quantlab.storage.file_digest import file_digest
+from quantlab.storage.sample_columns import write_sample_columns
 from tests.comparison.laws import law
 from tests.comparison.networks import Network, samples
 from tests.comparison.test_sample_table import Gap, same, tables
@@ -137,7 +138,7 @@ def test_a_table_elsewhere_is_not_read(written: Path, name: str) -> None:
 def forged(path: Path, about: dict[str, Any], columns: dict[str, AnyArray]) -> Path:
     write_sample_columns(samples_path(path), about, columns)
     fields = json.loads(path.read_text())
-    fields["samples_file"]["sha256"] = file_sha256(samples_path(path))
+    fields["samples_file"]["sha256"] = file_digest(samples_path(path))
     path.write_text(json.dumps(fields))
     return path
 

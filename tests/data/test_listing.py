@@ -81,6 +81,8 @@ def test_a_pattern_reads_labels_from_file_names(tmp_path: Path) -> None:
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"There is no image in .*; images end in \.avif, \.bmp"):
         list_images(touch(tmp_path, "readme.txt"), None)
+    with pytest.raises(InputError, match=r"for arrays, give the file itself, '.*a\.npz'"):
+        list_images(touch(tmp_path, "a.npz"), None)
 
 
 def test_a_missing_source_is_refused(tmp_path: Path) -> None:

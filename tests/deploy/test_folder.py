@@ -57,6 +57,42 @@ def test_another_content_or_an_edited_file_needs_force(tmp_path: Path) -> None:
     check_sums(folder)
 
 
+def test_an_empty_folder_is_filled(tmp_path: Path) -> None:
+    (tmp_path / "bundle").mkdir()
+    assert put(tmp_path / "bundle", filling("one"), keep)
+    check_sums(tmp_path / "bundle")
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_stays_and_what_it_leads_to_is_written(tmp_path: Path, there: bool) -> None:
+    if there:
+        put(tmp_path / "bundle", filling("one"), keep)
+    (tmp_path / "link").symlink_to("bundle")
+    assert put(tmp_path / "link", filling("two"), keep, force=True)
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "bundle" / "1" / "model").read_text() == "two"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "link"]
+
+
+def test_the_current_folder_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever stands in it would stand in a deleted one."""
+    (tmp_path / "inner").mkdir()
+    monkeypatch.chdir(tmp_path / "inner")
+    for name in (".", "../inner"):
+        with pytest.raises(UsageError, match="current folder"):
+            put(Path(name), filling("one"), keep)
+    assert list(tmp_path.rglob("*")) == [tmp_path / "inner"]
+
+
+@pytest.mark.parametrize("name", [".", "..", "../bundle"])
+def test_an_archive_is_called_as_the_folder_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    put(tmp_path / "bundle", filling("one"), keep)
+    monkeypatch.chdir(tmp_path / "bundle" / "1" if name == ".." else tmp_path / "bundle")
+    archive(Path(name), tmp_path / "a.tar.gz")
+    with tarfile.open(tmp_path / "a.tar.gz") as packed:
+        assert {entry.split("/")[0] for entry in packed.getnames()} == {"bundle"}
+
+
 def test_what_is_no_bundle_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.jpg").write_text("dear")

@@ -68,6 +68,36 @@ def test_a_number_a_sample_is_reshaped() -> None:
     assert fields["input"][0] == {"name": "x", "data_type": "TYPE_FP32", "dims": [1], "reshape": {"shape": []}}
 
 
+def test_a_tensor_without_dimensions_is_reshaped_only_where_triton_batches() -> None:
+    """`ValidateIOShape` of Triton refuses an empty reshape where max_batch_size is 0, and ONNX Runtime's backend needs none."""
+    scalar = served({"x": (), "y": ("n", 4)}, {"z": ()})
+    fields = config_fields(scalar, Serving(name="net"))
+    assert fields["max_batch_size"] == 0
+    assert fields["input"][0] == {"name": "x", "data_type": "TYPE_FP32", "dims": [1]}
+    assert fields["output"] == [{"name": "z", "data_type": "TYPE_FP32", "dims": [1]}]
+    with pytest.raises(InputError, match="no dimensions"):  # its TensorRT backend compares ranks
+        config_fields(served({"x": (), "y": ("n", 4)}, {"z": ()}, platform="tensorrt_plan"), Serving(name="net"))
+
+
+@pytest.mark.parametrize("shape", [("n", 0), (0, 4), ("n", 3, 0)])
+def test_an_empty_tensor_is_refused_as_triton_would(shape: Shape) -> None:
+    with pytest.raises(InputError, match="empty dimension"):
+        config_fields(served({"x": shape}, {"y": ("n", 1)}), Serving(name="net"))
+
+
+def test_a_profile_takes_the_batch_that_all_its_inputs_take() -> None:
+    profiles = (
+        Profile({"a": ((1, 3), (8, 3), (16, 3)), "b": ((1, 2), (4, 2), (4, 2))}),
+        Profile({"a": ((1, 3), (8, 3), (8, 3)), "b": ((1, 2), (8, 2), (8, 2))}),
+    )
+    plan = served({"a": ("n", 3), "b": ("n", 2)}, {"y": ("n", 1)}, platform="tensorrt_plan", profiles=profiles)
+    fields = config_fields(plan, Serving(name="net"))
+    assert fields["max_batch_size"] == 8
+    assert fields["dynamic_batching"] == {"preferred_batch_size": [4, 8]}
+    with pytest.raises(UsageError, match="at most 8 samples, not 16"):
+        config_fields(plan, Serving(name="net", max_batch=16))
+
+
 def test_a_plans_profiles_decide_batches_and_instances() -> None:
     fields = config_fields(PLAN, Serving(name="net", instances=2))
     assert fields["max_batch_size"] == 64

@@ -8,11 +8,12 @@ import numpy as np
 import onnx
 import pytest
 
+from quantlab.deploy import triton
 from quantlab.deploy.checksums import write_sums
 from quantlab.deploy.serving import Serving
 from quantlab.deploy.triton import Labels, write_triton
 from quantlab.deploy.triton_schema import parse_config
-from quantlab.deploy.verify import verify
+from quantlab.deploy.verify import Verified, verify
 from quantlab.engines.tensorrt.plan import read_plan
 from quantlab.errors import InputError, MachineError, StaleError, UsageError
 from quantlab.graph.model import load_model
@@ -127,6 +128,63 @@ def test_a_config_of_another_network_is_refused_though_its_checksum_is_right(
         verify(done.folder)
     write_sums(done.folder)
     with pytest.raises(StaleError, match=r"config\.pbtxt are not those of the network"):
+        verify(done.folder)
+
+
+def test_a_model_is_verified_from_inside_its_folder(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done, _ = write_triton(place / "repo", load_model(place / "model.onnx"), serving=Serving(name="net"))
+    for inside in (done.folder, done.folder / "1"):
+        monkeypatch.chdir(inside)
+        verify(Path("." if inside == done.folder else ".."))
+
+
+def test_nothing_half_made_lies_in_a_repository(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Triton takes each folder there for a model, hidden ones too, and a leftover of a killed process would stop it."""
+    seen = []
+
+    def looking(folder: Path, *, model: object = None) -> Verified:
+        seen.append((folder.parent, sorted(path.name for path in (place / "repo").iterdir())))
+        return verify(folder)
+
+    monkeypatch.setattr(triton, "verify", looking)
+    write_triton(place / "repo", load_model(place / "model.onnx"), serving=Serving(name="net"))
+    assert seen == [(place, [])]
+
+
+def test_a_version_that_is_not_the_bundles_is_refused_as_triton_would_serve_it(place: Path) -> None:
+    done, _ = write_triton(place / "repo", load_model(place / "model.onnx"), serving=Serving(name="net"))
+    (done.folder / "2").mkdir()
+    with pytest.raises(InputError, match="Triton would serve it as a version"):
+        verify(done.folder)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        ("onnxruntime_onnx", "pytorch_libtorch", "does not serve the network as onnxruntime_onnx"),
+        ('name: "net"', 'name: "net"\nbackend: "python"', "does not serve the network as onnxruntime_onnx"),
+        ("dims: 1", "dims: 2", "are not those of the network"),
+    ],
+)
+def test_a_config_that_runs_something_else_is_refused(place: Path, before: str, after: str, words: str) -> None:
+    done, _ = write_triton(place / "repo", load_model(place / "model.onnx"), serving=Serving(name="net"))
+    path = done.folder / "config.pbtxt"
+    path.write_text(path.read_text().replace(before, after, 1))
+    write_sums(done.folder)
+    with pytest.raises(StaleError, match=words):
+        verify(done.folder)
+
+
+def test_a_config_that_batches_a_fixed_network_is_refused(tmp_path: Path) -> None:
+    proto = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 17]> g (float[8,4] x) => (float[8,4] y) { y = Relu (x) }'
+    )
+    onnx.save(proto, tmp_path / "m.onnx")
+    done, _ = write_triton(tmp_path / "repo", load_model(tmp_path / "m.onnx"), serving=Serving())
+    path = done.folder / "config.pbtxt"
+    path.write_text(path.read_text().replace("  dims: 8\n", "") + "max_batch_size: 4\n")
+    write_sums(done.folder)
+    with pytest.raises(StaleError, match="no free batch"):
         verify(done.folder)
 
 

@@ -32,10 +32,10 @@ from quantlab.report.artefacts import read_artefacts
 from quantlab.report.run_folder import read_notes
 from quantlab.report.searched import read_search, read_training
 from quantlab.storage.calibration_cache import check_cache, read_cache
+from quantlab.storage.file_digest import file_digest
 from quantlab.storage.histograms_h5 import read_histograms
 from quantlab.storage.overrides_yaml import read_overrides
 from quantlab.storage.run_history import FILE, history
-from quantlab.storage.sample_columns import file_sha256
 from quantlab.storage.scale_table_csv import read_scale_table_csv
 from quantlab.storage.scale_table_json import read_scale_table
 from quantlab.workers.part_form import opened
@@ -101,7 +101,7 @@ def _samples(data: bytes, folder: Path) -> None:
     """Read the table of a comparison that names these very bytes: a stranger fits one to the other."""
     comparison, _, table = data.partition(SPLIT)
     (folder / "compare.samples.h5").write_bytes(table)
-    digest = file_sha256(folder / "compare.samples.h5").encode()
+    digest = file_digest(folder / "compare.samples.h5").encode()
     (folder / "compare.json").write_bytes(comparison.replace(b"DIGEST", digest))
     read_samples(folder / "compare.json")
 

@@ -41,7 +41,8 @@ def runs(base: Path) -> Path:
 
 
 def write_sets(folder: Path, calibration: int = 64, evaluation: int = EVALUATED) -> None:
-    """Write the first samples of the shipped sets."""
+    """Write the first samples of the shipped sets, and the model beside them."""
+    shutil.copyfile(SHIPPED / "fashion_net.onnx", folder / "fashion_net.onnx")
     for name, count in (("calibration", calibration), ("evaluation", evaluation)):
         with np.load(SHIPPED / f"{name}.npz") as found:
             np.savez(folder / f"{name}.npz", **{key: found[key][:count] for key in found.files})
@@ -50,7 +51,7 @@ def write_sets(folder: Path, calibration: int = 64, evaluation: int = EVALUATED)
 def run(folder: Path, name: str, **changes: object) -> Path:
     """Carry out a job beside the sets, and return its run folder."""
     job = {
-        "model": str(SHIPPED / "fashion_net.onnx"),
+        "model": "fashion_net.onnx",
         "output": f"runs/{name}",
         "preprocess": PREPROCESS,
         "data": {"calibration": "calibration.npz", "evaluation": "evaluation.npz"},

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import PIL
 import pytest
 from PIL import Image
 
 from quantlab.data import Preprocess
 from quantlab.engines.engine import TensorSpec
 from quantlab.errors import InputError, UsageError
-from quantlab.jobs.data_source import DataSource, digests, open_data
+from quantlab.jobs.data_source import DataSource, digests, open_data, options
 
 INPUTS = {"image": TensorSpec("image", np.dtype("f4"), ("batch", 2))}
 LOADER = "import numpy as np\ndef load():\n    yield {'image': np.ones((2, 2), 'f')}\n"
@@ -99,3 +100,13 @@ def test_a_script_is_read_once_to_know_what_it_yields(tmp_path: Path) -> None:
     data = open_data(source, INPUTS)
     assert set(digests(source, data, labels=True)) == {"data", "script"}
     assert len(data) == 2
+
+
+def test_pillows_version_makes_stale_what_it_decoded_or_resized_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded = DataSource("photos", Preprocess())
+    resized, plain = (DataSource("x.npz", Preprocess(resize=size)) for size in (8, None))
+    assert options(decoded)["Pillow"] == options(resized)["Pillow"] == PIL.__version__
+    assert not any("Pillow" in options(source) for source in (plain, DataSource("x.npy"), DataSource(random=3)))
+    before = options(decoded)
+    monkeypatch.setattr(PIL, "__version__", "99.0")
+    assert options(decoded) != before

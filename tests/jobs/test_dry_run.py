@@ -72,6 +72,23 @@ def test_the_disk_of_a_job_whose_samples_are_all_tried_is_what_the_run_leaves(pl
     assert found.disk == pytest.approx(written, rel=0.15)
 
 
+def test_what_is_done_is_not_tried_again(place: Path) -> None:
+    short = ("--set", "ort=false", "--set", "data.tuning=null", "--set", "choose=minmax")
+    done("run", place / "job.yaml", *short)
+    ended = done("run", place / "job.yaml", "--dry-run", "--json", *short).json
+    assert {(step["seconds"], step["current"]) for step in ended["steps"]} == {(0.0, True)}
+
+
+def test_one_method_is_scored_for_all_of_them(place: Path) -> None:
+    few, many = (
+        estimate(read_job(place / "job.yaml", ("ort=false", "data.evaluation=null", f"methods={methods}")))
+        .steps[2]
+        .disk
+        for methods in ("[minmax]", "[minmax, entropy, 'percentile:99']")
+    )
+    assert many == pytest.approx(3 * few, rel=0.02)
+
+
 def test_a_module_that_was_not_exported_cannot_be_measured(place: Path) -> None:
     job = read_job(
         place / "job.yaml", ("model=null", "max_drop=1", "qat={module: net.py:build, train: tuning.npz}", "model=run/qat/float.onnx")
@@ -92,7 +109,10 @@ def test_the_command_prints_estimates_and_writes_nothing(place: Path) -> None:
         "--set",
         "data.evaluation=null",
     )
-    assert "Nothing was written" in done("run", place / "job.yaml", "--dry-run", *short).out
+    ended = done("run", place / "job.yaml", "--dry-run", *short)
+    assert "Nothing was written" in ended.out
+    assert "trying 32 samples of each set" in ended.err
+    assert done("run", place / "job.yaml", "--dry-run", "--quiet", *short).err == ""
     assert tree(place) == before
 
 

@@ -16,7 +16,9 @@ from quantlab.jobs.job_fields import read_fields
 from quantlab.jobs.job_file import job_of, read_job
 from quantlab.jobs.job_problems import problems_of
 from quantlab.jobs.job_schema import descriptions, job_schema
+from quantlab.jobs.manifest import note_run, run_of
 from quantlab.jobs.run import run_job
+from quantlab.storage.file_digest import file_digest
 from tests.cli.workplace import furnish, tree, write_set
 
 ROOT = Path(__file__).parents[2]
@@ -99,8 +101,57 @@ def test_every_problem_of_the_fields_is_said_at_once_with_its_line(tmp_path: Pat
 def test_everything_that_does_not_go_together_is_said_at_once(tmp_path: Path) -> None:
     path = tmp_path / "job.yaml"
     path.write_text("model: m\noutput: run\ndata: {calibration: a}\nmax_drop: 1\ntarget: ort\nort: true\ncache: {}\n")
-    assert [problem.line for problem in problems_of(path)] == [4, 7, 6]
-    assert len(problems_of(path, ("history=h",))) == 4
+    assert [(problem.field, problem.line) for problem in problems_of(path)] == [
+        ("", 4), ("", 7), ("", 6), ("model", 1), ("data.calibration", 3),
+    ]  # fmt: skip
+    assert len(problems_of(path, ("history=h",))) == 6
+
+
+@pytest.mark.parametrize(
+    ("changes", "fields"),
+    [
+        (("weigths=int8", "data.tuning=gone.npz"), {"weigths", "data.tuning"}),
+        (
+            ("weights=int9", "max_drop=-3", "methods=[kl]", "choose=entropie"),
+            {"weights", "max_drop", "methods", "choose"},
+        ),
+        (("preprocess={sale: 1}", "data.tuning=gone.npz"), {"preprocess", "data.tuning"}),
+        (("model=3", "data.evaluation=gone.npz", "max_drop=1"), {"model", "data.evaluation"}),
+        (("data.evaluation=3", "max_drop=1"), {"data.evaluation"}),
+        (("choose=squared", "model=gone.onnx"), {"choose", "model"}),
+        (("target=ort", "data.tuning=gone.npz"), {"", "data.tuning"}),
+        (("model=/etc/hosts", "head=both"), {"model", "head"}),
+    ],
+)
+def test_one_problem_hides_no_other_and_brings_none(place: Path, changes: tuple[str, ...], fields: set[str]) -> None:
+    assert {problem.field for problem in problems_of(place / "job.yaml", changes)} == fields
+
+
+@pytest.mark.parametrize(
+    ("changes", "fields"),
+    [
+        (("data.evaluation=./calibration.npz",), ["data.evaluation"]),
+        (("data.evaluation=tuning.npz",), ["data.evaluation"]),
+        (("data.evaluation=tuning.npz", "choose=minmax"), []),
+    ],
+)
+def test_a_set_that_scores_what_it_chose_is_a_problem(place: Path, changes: tuple[str, ...], fields: list[str]) -> None:
+    assert [problem.field for problem in problems_of(place / "job.yaml", changes)] == fields
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("data_tuning", "data.tuning"), ("color", "preprocess.color"), ("metods", "methods"), ("data.tunning", "data.tuning"),
+     ("cache.versoin", "cache.version"), ("batch", "data.calibration.batch")],
+)  # fmt: skip
+def test_an_unknown_field_has_a_near_one(place: Path, name: str, meant: str) -> None:
+    (found,) = problems_of(place / "job.yaml", (f"{name}=x",))
+    assert f"did you mean `{meant}`?" in found.text
+
+
+def test_who_gave_what_does_not_go_together_is_named(place: Path) -> None:
+    (found,) = problems_of(place / "job.yaml", ("target=ort", "ort=false"))
+    assert found.text.endswith("leave it out, or give --set cache=null; `target` is given by --set")
 
 
 def test_every_file_that_is_missing_is_named_at_once(place: Path) -> None:
@@ -109,6 +160,46 @@ def test_every_file_that_is_missing_is_named_at_once(place: Path) -> None:
         "model", "data.tuning", "overrides", "output",
     }  # fmt: skip
     assert problems_of(place / "job.yaml") == ()
+
+
+def test_validating_runs_no_script_and_explaining_names_its_digest(place: Path) -> None:
+    (place / "loader.py").write_text(
+        "from pathlib import Path\nimport numpy as np\nPath(__file__).with_name('ran').write_text('')\n"
+        "def load_data():\n    yield {'image': np.ones((4, 1, 8, 8), np.float32)}\n"
+    )
+    changes = (
+        "data.calibration=loader.py",
+        "preprocess=null",
+        "data.tuning=null",
+        "data.evaluation=null",
+        "choose=minmax",
+    )
+    assert problems_of(place / "job.yaml", changes) == ()
+    assert problems_of(place / "job.yaml", (*changes, "data.calibration=gone.py:load"))[0].field == "data.calibration"
+    assert not (place / "ran").exists()
+    roles = {given.role: given for given in explained(place, *changes).inputs}
+    assert roles["script of calibration"].digest == file_digest(place / "loader.py")
+
+
+def test_a_run_names_what_its_files_were_made_from_by_content(place: Path) -> None:
+    (place / "by-hand.yaml").write_text('overrides: {"b": {low: -2.0, high: 2.0, reason: seen}}\n')
+    run_job(read_job(place / "job.yaml", (*SHORT, "overrides=by-hand.yaml")), listener=SILENCE)
+    facts = run_of(place / "run")
+    assert facts["files"] == {"overrides": file_digest(place / "by-hand.yaml")}
+    assert set(facts["data"]) == {"calibration", "evaluation"}
+    assert facts["versions"]["pillow"]
+    assert facts["machine"]["instruction_set"]
+
+
+def test_files_of_another_runtime_that_stay_are_named(place: Path) -> None:
+    job = read_job(place / "job.yaml", SHORT)
+    run_job(job, listener=SILENCE)
+    facts = dict(run_of(place / "run"))
+    note_run(place / "run", facts | {"versions": {**facts["versions"], "onnxruntime": "1.0.0"}})
+    notes = run_job(job, listener=SILENCE).notes
+    assert any("was made with others (onnxruntime 1.0.0 → " in note for note in notes)
+    note_run(place / "run", facts)
+    assert not any("made with others" in note for note in run_job(job, listener=SILENCE).notes)
 
 
 def shipped() -> list[Path]:
@@ -126,7 +217,7 @@ def test_the_schema_takes_the_jobs_that_ship_and_what_read_job_takes() -> None:
     assert [errors(yaml.safe_load(path.read_text(encoding="utf-8"))) for path in shipped()] == [[]] * len(shipped())
     base = {"model": "m", "output": "r", "data": {"calibration": "a"}}
     allowed: tuple[dict[str, Any], ...] = (
-        {"budget": "512MiB"}, {"budget": 1}, {"metrics": "top-1"}, {"metrics": ["top-1"]}, {"expose": "all"}, {"expose": "conv*"},
+        {"budget": "512MiB"}, {"budget": 1}, {"methods": "minmax"}, {"metrics": "top-1"}, {"metrics": ["top-1"]}, {"expose": "all"}, {"expose": "conv*"},
         {"expose": ["a", "b"]}, {"cache": {"version": 8.6}}, {"cache": None}, {"matrix": {"target": ["ort"], "exclude": [{"target": "ort"}]}},
         {"data": {"calibration": {"path": "a", "batch": 2}, "tuning": None}},
         {"workers": 4}, {"workers": {"count": 2, "kind": "ray"}}, {"workers": None},
@@ -157,3 +248,5 @@ def test_the_schema_describes_every_field_as_the_docstring_does() -> None:
     assert set(told) == set(Job.model_fields)
     assert all(fields[name]["description"] == told[name] for name in told)
     assert json.loads(json.dumps(job_schema())) == job_schema()
+    for section in job_schema()["$defs"].values():
+        assert all(field.get("description") for field in section["properties"].values()), section

@@ -25,7 +25,7 @@ def test_a_minimal_job_has_the_documented_defaults(tmp_path: Path) -> None:
     assert (job.model, job.output) == (tmp_path / "model.onnx", tmp_path / "run")
     assert (job.methods, job.choose) == (DEFAULT_METHODS, "squared-error")
     assert (job.target, job.weights, job.head, job.cache, job.ort) == ("tensorrt", "int8", "float", None, False)
-    assert (job.max_drop, job.budget, job.exposed, job.name) == (None, 512 * 2**20, "quantizable", "job")
+    assert (job.max_drop, job.budget, job.exposed, job.name) == (None, 512 * 2**20, "quantizable", "model")
     assert list(job.sources) == ["calibration"]
     assert job.sources["calibration"].place == str(tmp_path / "calib.npz")
 
@@ -58,6 +58,21 @@ def test_one_method_is_chosen_without_saying(tmp_path: Path) -> None:
     assert read_job(job_file(tmp_path, MINIMAL + "methods: [entropy]\n")).choose == "entropy"
 
 
+def test_a_method_may_stand_without_a_list(tmp_path: Path) -> None:
+    job = read_job(job_file(tmp_path, MINIMAL), ("methods=minmax",))
+    assert (job.methods, job.choose) == (("minmax",), "minmax")
+
+
+def test_a_section_in_its_short_form_can_be_changed_within(tmp_path: Path) -> None:
+    path = job_file(tmp_path, MINIMAL + "workers: 2\ncache: null\n")
+    job = read_job(path, ("data.calibration.batch=16", "workers.threads=1", "cache.version=8.4.1"))
+    assert (job.sources["calibration"].place, job.sources["calibration"].batch) == (str(tmp_path / "calib.npz"), 16)
+    assert job.workers is not None
+    assert (job.workers.count, job.workers.threads) == (2, 1)
+    assert job.cache is not None
+    assert job.cache.version == "8.4.1"
+
+
 def test_fields_can_be_changed(tmp_path: Path) -> None:
     path = job_file(tmp_path, MINIMAL)
     changes = (
@@ -88,26 +103,32 @@ def test_a_change_must_be_one(tmp_path: Path, change: str) -> None:
         ("model: m.onnx\noutput: ''\ndata: {calibration: a}\n", "field `output`: a path is expected"),
         ("model: 3\noutput: run\ndata: {calibration: a}\n", "field `model`: a path is expected"),
         (MINIMAL + "modell: x\n", "field `modell`: there is no such field"),
-        ("model: m\noutput: run\ndata: {calibration: {path: a, batch: 0}}\n", "field `data.calibration.batch`: input should be"),
+        ("model: m\noutput: run\ndata: {calibration: {path: a, batch: 0}}\n", "field `data.calibration.batch`: at least 1 is expected (it is 0)"),
         ("model: m\noutput: run\ndata: {calibration: ''}\n", "field `data.calibration.path`"),
         ("model: m\noutput: run\ndata: {calibration: [a]}\n", "field `data.calibration`"),
         (MINIMAL + "methods: []\n", "field `methods`"),
         (MINIMAL + "methods: [kl]\n", "field `methods`: Unknown method «kl»; the known ones are minmax"),
         (MINIMAL + "methods: [minmax, entropy]\n", "`choose` is missing: name one of minmax, entropy"),
         (MINIMAL + "methods: [minmax, 'minmax:']\nchoose: minmax\n", "listed twice"),
-        (MINIMAL + "choose: kl\n", "`choose` is «kl», which is none of the methods"),
+        (MINIMAL + "choose: kl\n", "field `choose`: Unknown method «kl»"),
+        (MINIMAL + "choose: minmax:tail=1\n", "field `choose`"),
+        (MINIMAL + "methods: [minmax]\nchoose: entropy\n", "`choose` is «entropy», which is none of the methods minmax, nor best"),
         (MINIMAL + "choose: best\n", "needs `data.tuning`"),
         (MINIMAL + "methods: [tensorrt-entropy2]\n", "need `tensorrt_grid`"),
         (MINIMAL + "rules: {conv*: kl}\n", "field `rules`: Unknown method «kl»"),
         (MINIMAL + "target: tensorflow\n", "field `target`: Unknown target «tensorflow»"),
-        (MINIMAL + "weights: int4\n", "field `weights`: input should be 'qdq' or 'int8' (it is 'int4')"),
+        (MINIMAL + "weights: int4\n", "field `weights`: 'qdq' or 'int8' is expected (it is int4)"),
         (MINIMAL + "target: ort\nort: true\n", "`target` is ort already"),
         (MINIMAL + "cache: {version: '11.0'}\n", "field `cache`: TensorRT 11.0 reads no calibration cache"),
         (MINIMAL + "cache: {algorithm: Best}\n", "Unknown calibration algorithm «Best»"),
         (MINIMAL + "max_drop: 1\n", "`max_drop` needs `data.evaluation`"),
         (MINIMAL + "max_drop: .nan\n", "field `max_drop`"),
         (MINIMAL + "budget: much\n", "field `budget`: A size looks like 512MiB"),
-        (MINIMAL + "preprocess: {sale: 1}\n", "A preprocessing has no sale"),
+        (MINIMAL + "preprocess: {sale: 1}\n", "field `preprocess`: A preprocessing has no sale"),
+        (MINIMAL + "preprocess: {color: GRAY, mean: [1, 2]}\n", "`mean` has 2 values, but GRAY has 1 channel: give one."),
+        (MINIMAL + "methods: {a: 1}\n", "field `methods`: a list is expected, such as [a, b] (it is {\"a\": 1})"),
+        (MINIMAL + "rules: 3\n", "field `rules`: a mapping is expected"),
+        (MINIMAL + "ort: perhaps\n", "field `ort`: true or false is expected (it is perhaps)"),
         (MINIMAL + "preprocess: gone.yaml\n", "There is no file"),
         (MINIMAL + "expose: 3\n", "field `expose`"),
         (MINIMAL + "model: twice.onnx\n", "«model» occurs twice"),

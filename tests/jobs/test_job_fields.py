@@ -49,7 +49,7 @@ def test_a_bad_variable_is_named(tmp_path: Path) -> None:
         read_job(written(tmp_path), (), {"QUANTLAB_JOB_TARGET": "foo"})
     with pytest.raises(InputError, match=r"`nothing`: there is no such field \(given by QUANTLAB_JOB_NOTHING\)"):
         read_job(written(tmp_path), (), {"QUANTLAB_JOB_NOTHING": "1"})
-    with pytest.raises(UsageError, match="model is no mapping"):
+    with pytest.raises(UsageError, match="`model` is no mapping"):
         read_job(written(tmp_path), (), {"QUANTLAB_JOB_MODEL__NAME": "1"})
 
 

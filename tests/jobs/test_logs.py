@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +14,9 @@ from hypothesis import strategies as st
 
 from quantlab.errors import InputError, MachineError, StaleError
 from quantlab.jobs.explaining import SILENCE
-from quantlab.jobs.logs import KEPT, JsonLog, Logged, logging_run
+from quantlab.jobs.logs import KEPT, JsonLog, Logged, logging_hooks, logging_run
+from quantlab.jobs.training_result import Hooks
+from quantlab.tuning.trial import Trial
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -109,6 +112,52 @@ def test_steps_and_their_progress_are_logged_and_passed_on(tmp_path: Path) -> No
     assert [line["event"] for line in found] == ["step begins", "progress", "progress", "step ended"]
     assert [line["done"] for line in found[1:3]] == [60, 100]
     assert (found[3]["current"], found[3]["seconds"], found[3]["step"], found[3]["job"]) == (True, 8.0, "collect", "j")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (MachineError("full"), 6),
+        (KeyboardInterrupt(), 130),
+        (MemoryError(), 6),
+        (OSError(28, "No space left on device"), 6),
+        (FileNotFoundError(2, "No such file"), 4),
+        (RuntimeError("can't start new thread"), 6),
+        (KeyError("own fault"), 70),
+    ],
+)
+def test_however_a_run_ends_its_exit_code_is_logged(tmp_path: Path, error: BaseException, code: int) -> None:
+    log = JsonLog(tmp_path / "run.jsonl")
+    with pytest.raises(type(error)), logging_run(log, job="j"):
+        raise error
+    ended = lines(log.path)[-1]
+    assert (ended["event"], ended["exit_code"], ended["kind"]) == ("run ended", code, type(error).__name__)
+
+
+def test_a_file_that_must_not_be_read_is_logged_as_the_machines_refusal(tmp_path: Path) -> None:
+    log = JsonLog(tmp_path / "run.jsonl")
+    with pytest.raises(InputError), logging_run(log, job="j"):
+        raise InputError("'a.npz' cannot be read.") from PermissionError(13, "Permission denied")
+    assert lines(log.path)[-1]["exit_code"] == 6
+
+
+def test_what_a_training_tells_is_passed_on_and_logged_now_and_then(tmp_path: Path) -> None:
+    heard: list[object] = []
+    now = iter([0.0, 1.0, 6.0, 7.0, 12.0])
+    log = JsonLog(tmp_path / "run.jsonl")
+    hooks = logging_hooks(
+        Hooks(heard.append, lambda *told: heard.append(told), heard.append), log, clock=lambda: next(now), job="j"
+    )
+    hooks.trial(Trial("equalize", "all pairs", "", note="not run"))
+    for done in (1, 2, 3):
+        hooks.watch("scoring", done, 9)
+    at = SimpleNamespace(step=7, steps=10, loss=0.5, metric=None)
+    hooks.learnt(at)  # type: ignore[arg-type]
+    assert len(heard) == 5
+    assert [(line["event"], line.get("done")) for line in lines(log.path)] == [
+        ("trial", None), ("progress", 2), ("progress", 7),
+    ]  # fmt: skip
+    assert all(line["job"] == "j" for line in lines(log.path))
 
 
 def test_an_error_is_the_last_line(tmp_path: Path) -> None:

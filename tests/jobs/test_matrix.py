@@ -18,9 +18,10 @@ from quantlab.errors import InputError
 from quantlab.jobs.explaining import SILENCE
 from quantlab.jobs.job_fields import JobFields, read_fields
 from quantlab.jobs.job_file import read_job
+from quantlab.jobs.job_problems import problems_of
 from quantlab.jobs.matrix import read_matrix, run_matrix
 from quantlab.jobs.matrix_section import Cell, cells_of
-from quantlab.jobs.matrix_table import rows_of
+from quantlab.jobs.matrix_table import columns_of, rows_of
 from quantlab.jobs.run_facts import verified
 from quantlab.jobs.run_result import CellResult, MatrixResult
 from tests.cli.workplace import furnish
@@ -101,6 +102,16 @@ def test_a_bad_matrix_is_one_sentence(matrix: Any, words: str) -> None:
     assert words in str(caught.value)
 
 
+def test_a_matrix_of_trainings_is_refused_by_every_command_with_a_way_out(tmp_path: Path) -> None:
+    training = {"module": "net.py:build", "train": "c.npz"}
+    path = tmp_path / "job.yaml"
+    path.write_text(json.dumps(BASE | {"max_drop": 1, "qat": training, "matrix": {"target": ["tensorrt", "ort"]}}))
+    with pytest.raises(InputError, match="one job at a time; give --set qat=null"):
+        read_matrix(read_fields(path))
+    assert [problem.field for problem in problems_of(path)] == ["matrix"]
+    assert len(cells_of(read_fields(path, ("qat=null",)))) == 2
+
+
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.dates(),
     lambda inner: (
@@ -167,6 +178,9 @@ def test_the_table_has_a_row_a_cell_and_the_page_its_links(place: Path, found: M
     assert [row["cell"] for row in table["cells"]] == [cell.cell.name for cell in found.cells]
     assert [row["report"] for row in table["cells"]] == ["model_minmax/report.html", "model_entropy/report.html", None]
     assert table["cells"][0]["choices"] == {"model": "model.onnx", "method": "minmax"}
+    heads, rows = columns_of(table["cells"])
+    assert len(set(heads)) == len(heads)
+    assert str(rows[0][heads.index("agreement")]).endswith(" %")
     page = (place / "grid" / "matrix.html").read_text()
     assert '<a href="model_entropy/report.html">' in page
     assert "gone.onnx" in page

@@ -115,6 +115,17 @@ def test_a_file_that_no_manifest_names_is_ours_if_its_making_was_cut_off(tmp_pat
     assert carry_out(output, recipe, make)
 
 
+def test_a_lock_that_is_a_link_is_refused_and_what_it_leads_to_stays(tmp_path: Path) -> None:
+    (tmp_path / "victim").write_text("precious")
+    (tmp_path / "run").mkdir()
+    for name in (RUN_LOCK, ".out.json.lock"):
+        (tmp_path / "run" / name).symlink_to(tmp_path / "victim")
+    for held in (working_in(tmp_path / "run"), writing(tmp_path / "run" / "out.json")):
+        with pytest.raises(InputError, match="is a symbolic link"), held:
+            pytest.fail("the block ran")
+    assert (tmp_path / "victim").read_text() == "precious"
+
+
 def test_only_a_process_that_is_gone_for_certain_is_dead() -> None:
     died = subprocess.Popen([sys.executable, "-c", ""])
     died.wait()

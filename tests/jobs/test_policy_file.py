@@ -139,7 +139,7 @@ def test_a_policy_that_is_not_there_is_named(tmp_path: Path) -> None:
         ("name,slice\na,x\nb,y\na,z\n", "line 4: the sample «a» is in the slices «x» and «z»"),
         ("name,slice\na,\n", "puts no sample into a slice"),
         (f"name,slice\na,{'x' * 201}\n", "at most 200 characters"),
-        ('name,slice\na,"x\n', "is no readable CSV"),
+        ('name,slice\na,"x\n', "cannot be read as CSV"),
     ],
 )
 def test_slices_that_cannot_be_read_are_said_with_their_line(policy: Path, text: str, words: str) -> None:

@@ -75,6 +75,16 @@ def test_a_run_is_read_whole_and_its_histograms_when_they_are_asked_for(
     assert set(run.versions) >= {"quantlab", "python", "onnxruntime"}
 
 
+def test_names_of_classes_are_read_and_a_page_with_others_is_stale(copy: Path, tmp_path: Path) -> None:
+    what = Regressing(copy, copy, outputs={"html": tmp_path / "page.html"})
+    regress_runs(what)
+    assert read_run(copy).class_names == ()
+    (copy / "classes.txt").write_text("top\ntrouser\n")
+    assert read_run(copy).class_names == ("top", "trouser")
+    with pytest.raises(StaleError, match=r"page\.html' is stale"):
+        regress_runs(what)
+
+
 def test_coverage_is_counted_if_the_policy_asks_for_it(runs: Path, tmp_path: Path) -> None:
     coverage = read_run(runs / "main", coverage=True).coverage
     assert coverage is not None

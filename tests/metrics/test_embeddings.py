@@ -106,6 +106,8 @@ def test_weighing_samples_draws_the_interval_that_copying_them_draws() -> None:
     pair = PairedValues.of(weighing, {"e": rows}, {"e": rows[:, ::-1] + 1}, labels)
     one, two = MetricScore.of(weighing, pair), MetricScore.of(copying, pair)
     assert one.interval == two.interval.scaled(100)
+    share = ql.metric(weighing.per_sample, name=weighing.name, score=weighing.score, in_points=True)
+    assert MetricScore.of(share, pair) == one
 
 
 def test_the_cosine_is_of_both_engines_embeddings_and_1_for_fp32_itself() -> None:

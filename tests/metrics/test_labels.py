@@ -141,12 +141,12 @@ def test_a_bright_box_lies_where_its_placing_says(height: int, width: int, resiz
         ("l.csv", "", "holds no labels"),
         ("l.csv", "name,text\n", "holds no labels"),
         ("l.csv", "name,colour\na,b\n", "has the columns name,colour"),
-        ("l.csv", "name,text\na\n", "line 2: a row has not the 2 columns"),
+        ("l.csv", "name,text\na\n", "line 2: 2 cells are due, as in the header, not 1"),
         ("l.csv", "name,text\na,b\na,c\n", "line 3: «a» has a label already"),
         ("l.csv", "name,value\na,nan\n", "«nan» is no finite number"),
         ("l.csv", "name,label\na,-1\n", "«-1» is no class"),
         ("l.csv", 'name,text\na,"b\n', "cannot be read as CSV"),
-        ("l.csv", "name,text\na," + 70_000 * "x" + "\n", "a field has more than 65,536 characters"),
+        ("l.csv", "name,text\na," + 140_000 * "x" + "\n", "line 2, cannot be read as CSV: field larger than"),
         ("l.csv", "first,second,value\n0,99999999,1\n", "judges sample 99999999, but has 1 pairs"),
         ("l.json", "{", "JSON is damaged"),
         ("l.json", "[" * 100_000, "JSON is damaged"),
@@ -190,6 +190,9 @@ def test_files_that_are_missing_or_too_large_are_refused(tmp_path: Path) -> None
         file.truncate(file.tell() + (1 << 31))
     with pytest.raises(InputError, match="take 2,147,483,648 bytes"):
         read_labels(tmp_path / "large.npy")
+    one_long = written(tmp_path / "long.csv", "text\n" + "x" * 60_000 + "\ny" * 5_000)
+    with pytest.raises(InputError, match="take 1,200,240,000 bytes"):
+        read_labels(one_long)
 
 
 def test_batches_carry_labels_by_name_in_any_order(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,16 @@ def test_methods_and_the_result_are_rungs_and_none_of_them_gains_on_another_set(
     assert [rung.gain for rung in found.rungs] == [None] * 5
     assert found.rungs[-1].drop == pytest.approx(0.12)
     assert found.limit == 0.5
+
+
+def test_a_metric_in_its_own_unit_is_held_against_no_limit_in_points() -> None:
+    own = replace(metric(0.003, 0.001, "perplexity"), unit="")
+    found = climb(
+        (), Score.of("m", comparison(metrics=(own,))), limit=0.5, search=parsed(search(trial("rounding", 0.2)))
+    )
+    assert found is not None
+    result = next(rung for rung in found.rungs if rung.name == "Result")
+    assert (result.metric, result.drop, result.interval, result.standing) == ("perplexity", None, None, "")
 
 
 def test_one_way_alone_is_no_ladder() -> None:

@@ -161,10 +161,22 @@ def test_the_page_takes_nothing_from_anywhere() -> None:
     policy = tree.one("meta", http_equiv="Content-Security-Policy").attributes["content"] or ""
     digests = [hashlib.sha256(style.text.encode()).digest() for style in tree.all("style")]
     hashes = " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
-    assert policy == f"default-src 'none'; style-src {hashes}; img-src data:; base-uri 'none'; form-action 'none'"
+    assert policy == f"default-src 'none'; img-src data:; style-src {hashes}; base-uri 'none'; form-action 'none'"
     addresses = {element.attributes.get(key) for element in tree.all("*") for key in ("src", "href")} - {None}
     assert all(str(address).startswith(("#", "data:image/")) for address in addresses)
     assert not [element for element in tree.all("*") if "style" in element.attributes]
+
+
+@pytest.mark.parametrize("whose", ["baseline", "candidate"])
+def test_classes_have_the_names_that_a_run_knows(whose: str) -> None:
+    names = tuple(f"kind<{i}>" for i in range(6))
+    runs = [run(class_names=names if role == whose else ()) for role in ("baseline", "candidate")]
+    slices = (replace(SLICE, name="5"), SLICE, replace(SLICE, by="kind", name="5"))
+    found = regression(FAIL, slices=slices, flips=(flip(4),))
+    tree = parse(regression_page(found, *runs))
+    assert "Label 3 kind<3>: 3 kind<3> before, 5 kind<5> now" in tree.one("section", id="worse").text
+    rows = tree.one("section", id="slices").one("table").rows()
+    assert [row[0] for row in rows] == ["5 kind<5>", "7", "5"]
 
 
 def test_every_link_of_the_navigation_leads_somewhere_and_tables_have_names() -> None:

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from quantlab.errors import InputError
 from quantlab.numerics.arrays import AnyArray
+from quantlab.storage.file_digest import file_digest
 from quantlab.storage.sample_columns import (
-    file_sha256,
     join_texts,
     read_sample_columns,
     split_bytes,
@@ -96,11 +96,11 @@ def test_lengths_that_do_not_fit_are_refused(lengths: list[int]) -> None:
 
 
 def test_the_digest_is_that_of_the_bytes(written: Path) -> None:
-    assert file_sha256(written).startswith("sha256:")
-    before = file_sha256(written)
+    assert file_digest(written).startswith("sha256:")
+    before = file_digest(written)
     with written.open("ab") as file:
         file.write(b"\0")
-    assert file_sha256(written) != before
+    assert file_digest(written) != before
 
 
 @pytest.mark.parametrize("column", [np.zeros(3, np.float32), np.array(["a"]), np.array(1.0)])

@@ -11,6 +11,7 @@ import onnx
 import pytest
 
 from quantlab.errors import InputError, UsageError
+from quantlab.metrics.own import metric
 from quantlab.metrics.top_k import TopK
 from quantlab.numerics.arrays import AnyArray, Tensors
 from quantlab.tuning.target import Target
@@ -85,6 +86,10 @@ def test_a_metric_that_does_not_fit_is_refused_at_the_start() -> None:
     labelled = replace(tokens(), labels=np.zeros(24, np.int64))
     with pytest.raises(InputError, match="or give metrics that fit the model"):
         tune(matmul_net(), labelled, target=Target(1.0), options=replace(options, metrics=None))
+    own = metric(lambda outputs, _labels: next(iter(outputs.values())).max(axis=1), name="largest logit")
+    for target in (Target(1.0), Target(None, min_sqnr_db=10.0)):
+        with pytest.raises(UsageError, match="«largest logit», the first metric, is no share"):
+            tune(classifier(), classes(20), target=target, options=replace(options, metrics=(own,)))
     assert not tried
 
 

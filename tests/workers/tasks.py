@@ -34,10 +34,31 @@ class Rows:
 
     gpus: ClassVar[int] = 0
 
+    def __len__(self) -> int:
+        return self.total
+
+    @property
+    def sample_hashes(self) -> tuple[bytes, ...]:
+        return counted(0, self.total).head.hashes
+
+    def sample_name(self, place: int) -> str:
+        return f"row {place}"
+
+    def part(self, start: int, stop: int) -> Any:
+        return range(start, stop)
+
     def open(self, threads: int | None) -> Bench:
         if self.faults.get(-1) == "die":
             os._exit(3)
         return Bench(self)
+
+
+@dataclass(frozen=True)
+class Pictures(Rows):
+    """Rows of files, some of which may be left out."""
+
+    def recall(self, skipped: Sequence[int], others: Sequence[int] = ()) -> None:
+        pass
 
 
 class Bench:
@@ -51,7 +72,8 @@ class Bench:
     def do(self, job: Job) -> bytes:
         if not isinstance(job, Count):
             return merged([Counted.parse(part) for part in job.parts]).render()
-        for place in range(job.start, job.stop):
+        places: Any = job.data
+        for place in places:
             time.sleep(self._rows.seconds)
             self._suffer(self._rows.faults.get(place, ""), place)
         return counted(job.start, job.stop, self.facts).render()
@@ -109,7 +131,8 @@ def loop(rows: Rows, hiring: Hiring, folder: Path, *, shard: int = 4, **survival
     def empty(left_out: Sequence[LeftOut]) -> bytes:
         return Counted.without(left_out).render()
 
-    samples = Samples(rows.total, shard, 1, "row {}".format, empty)
+    data: Any = rows  # what of a data set the loop asks for
+    samples = Samples(data, rows.sample_hashes, shard, 1, empty)
     shelf = Shelf(folder / "parts", "0" * 32)
     return ShardLoop(hiring.pool(rows), shelf, samples, survival=Survival(**survival), progress=None)
 

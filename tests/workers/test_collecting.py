@@ -227,7 +227,7 @@ def test_data_that_change_meanwhile_are_refused(tmp_path: Path) -> None:
     data = arrays(written(tmp_path / "calibration.npy", 20))
     assert data.identity.count == 20
     np.save(tmp_path / "calibration.npy", np.zeros((20, 3, 16, 16), np.float32))
-    with engine() as open_engine, pytest.raises(InputError, match="another sample 0 than was declared"):
+    with engine() as open_engine, pytest.raises(StaleError, match="another sample 0 than was declared"):
         ql.collect(open_engine, data, on=Spread(shard=8))
 
 

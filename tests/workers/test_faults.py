@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +17,7 @@ from quantlab.errors import InputError, MachineError, StaleError, UsageError
 from quantlab.workers.loop import ShardLoop, Survival
 from quantlab.workers.processes import ProcessHiring
 from quantlab.workers.shelf import Part, Shelf
-from tests.workers.tasks import Rows, counted, loop, total, without
+from tests.workers.tasks import Bench, Pictures, Rows, counted, loop, total, without
 
 pytestmark = pytest.mark.slow
 TWO = ProcessHiring(2, threads=1)
@@ -44,8 +46,23 @@ def test_a_worker_that_hangs_is_ended_and_its_shard_done_again(tmp_path: Path) -
 
 @pytest.mark.parametrize(("fault", "said"), [("die", "exit code 7"), ("kill", "signal 9")])
 def test_a_sample_that_ends_its_worker_is_named(tmp_path: Path, fault: str, said: str) -> None:
-    with pytest.raises(InputError, match=rf"«row 6» \(sample 6\).*{said}.*--skip-bad"):
+    with pytest.raises(InputError, match=rf"«row 6» \(sample 6\).*{said}.*or take it out of the data\.$"):
         run(loop(Rows(12, {6: fault}, tmp_path), ONE, tmp_path))
+
+
+def test_only_of_images_is_said_that_they_can_be_left_out(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"or leave it out with --skip-bad \(skip_bad in a job\)\.$"):
+        run(loop(Pictures(2, {1: "die"}, tmp_path), ONE, tmp_path, shard=2))
+
+
+def test_no_more_workers_are_started_than_there_are_shards(tmp_path: Path) -> None:
+    work = loop(Rows(8), ProcessHiring(2000), tmp_path, shard=4)
+    pool: Any = work._pool
+    try:
+        work.run()
+        assert 1 <= len(pool._hired) <= 2
+    finally:
+        pool.close()
 
 
 def test_a_sample_on_which_the_engine_hangs_is_named(tmp_path: Path) -> None:
@@ -70,7 +87,7 @@ def test_a_refusal_reads_as_in_one_process(tmp_path: Path) -> None:
 
 
 def test_memory_that_is_used_up_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(MachineError, match=r"out of memory twice on the samples 0 … 3.*--budget"):
+    with pytest.raises(MachineError, match=r"out of memory twice on the samples 0 … 3.*smaller budget"):
         run(loop(Rows(8, {3: "memory"}, tmp_path), ONE, tmp_path))
 
 
@@ -90,6 +107,21 @@ def test_workers_that_differ_are_refused_unless_mixing_is_allowed(tmp_path: Path
     found = total(run(mixed), tmp_path / "b")
     assert {facts.processor for facts in found.head.facts} == {"one", "other"}
     assert found.histograms["x"] == without((), 16)
+
+
+@dataclass(frozen=True)
+class Threads(Rows):
+    """A task whose workers claim the number of threads that NumPy may start in them."""
+
+    def open(self, threads: int | None) -> Bench:
+        return Bench(replace(self, kinds=(os.environ["OMP_NUM_THREADS"],)))
+
+
+def test_a_worker_loads_with_its_share_of_the_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    found = total(run(loop(Threads(4, {}, tmp_path), ProcessHiring(1, threads=3), tmp_path)), tmp_path)
+    assert [facts.processor for facts in found.head.facts] == ["3"]
+    assert "OMP_NUM_THREADS" not in os.environ
 
 
 def test_a_negative_time_limit_is_refused() -> None:

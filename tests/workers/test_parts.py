@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quantlab.errors import InputError
+from quantlab.errors import InputError, StaleError
 from quantlab.workers.collecting import Counted, merged
 from quantlab.workers.ledger import GROUP, Gaps, Span, Stacks, pace_of
 from quantlab.workers.part_form import Head, LeftOut, check_hashes, opened, recipe_digest
@@ -68,9 +68,9 @@ def test_what_is_no_part_is_refused(data: bytes) -> None:
 def test_a_part_of_other_samples_than_the_data_s_is_refused() -> None:
     part = counted(3, 6).head
     check_hashes(part.hashes, part, 3)
-    with pytest.raises(InputError, match="another sample 4 than was declared"):
+    with pytest.raises(StaleError, match="another sample 4 than was declared"):
         check_hashes((part.hashes[0], b"?" * 32, part.hashes[2]), part, 3)
-    with pytest.raises(InputError, match="read 3 samples from 3 on, where there are 2"):
+    with pytest.raises(StaleError, match="read 3 samples from 3 on, where there are 2"):
         check_hashes(part.hashes[:2], part, 3)
 
 

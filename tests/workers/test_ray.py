@@ -46,7 +46,7 @@ def test_lost_actors_are_replaced_and_change_nothing(tmp_path: Path) -> None:
 
 
 def test_a_sample_that_ends_its_actor_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"«row 1» \(sample 1\).*was lost.*Actor.*--skip-bad"):
+    with pytest.raises(InputError, match=r"«row 1» \(sample 1\).*was lost.*Actor.*take it out of the data"):
         run(loop(Rows(2, {1: "die"}, tmp_path), RayHiring(1, threads=1), tmp_path, shard=2))
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import quantlab as ql
-from quantlab.data import Preprocess, arrays, images
+from quantlab.data import Dataset, Preprocess, arrays, images
 from quantlab.engines import ort
 from quantlab.errors import InputError, MachineError, UsageError
 from quantlab.jobs.collecting import Collecting, collect_histograms
@@ -21,7 +22,7 @@ from quantlab.workers.spread import Spread
 from quantlab.workers.store import is_remote
 from tests.graph.nets import residual_net
 
-pytest.importorskip("fsspec", reason="needs fsspec: pip install 'quantlab[ray]'")
+fsspec: Any = pytest.importorskip("fsspec", reason="needs fsspec: pip install 'quantlab[ray]'")
 PIXELS = Preprocess(layout="NCHW", color="RGB", scale=1 / 255)
 
 
@@ -107,6 +108,54 @@ def test_what_is_not_there_is_a_sentence(tmp_path: Path) -> None:
         remote_data(f"{nothing}/rows.npy", preprocess=None, batch=4, skip_bad=True)
     with pytest.raises(MachineError, match=r"quantlab\[ray\]"):
         remote_data("s3://bucket/calib/", preprocess=PIXELS, batch=4)
+
+
+class NoAnswerError(Exception):
+    """An error as botocore's are: of no class that Python knows."""
+
+
+class Unreachable(fsspec.AbstractFileSystem):  # type: ignore[misc]
+    """A store that lists its images, and does not answer any more when they are asked for."""
+
+    protocol = "unreachable"
+    cachable = False
+
+    def find(self, path: str, *_: Any, **__: Any) -> list[str]:
+        if "never" in path:
+            raise NoAnswerError("Could not connect to the endpoint.")
+        return [f"{path.rstrip('/')}/a.png"]
+
+    def get_file(self, *_: Any, **__: Any) -> None:
+        raise NoAnswerError("Could not connect to the endpoint.")
+
+
+@pytest.mark.parametrize("skip_bad", [False, True])
+def test_a_store_that_does_not_answer_is_a_sentence_and_leaves_no_sample_out(skip_bad: bool) -> None:
+    fsspec.register_implementation("unreachable", Unreachable, clobber=True)
+    with pytest.raises(MachineError, match=r"cannot be listed: Could not connect to the endpoint\. Check the address"):
+        remote_data("unreachable://never/calib", preprocess=PIXELS, batch=4)
+    far = remote_data("unreachable://calib", preprocess=PIXELS, batch=4, skip_bad=skip_bad)
+    with pytest.raises(MachineError, match=r"a\.png' cannot be fetched.*credentials"):
+        far.sample_hashes  # noqa: B018 - it is read for this
+
+
+@pytest.mark.parametrize("kind", ["images", "rows.npy"])
+def test_a_store_in_memory_gives_the_bytes_of_the_disk(folder: Path, tmp_path: Path, kind: str) -> None:
+    store = fsspec.filesystem("memory")
+    if kind == "images":
+        store.put(str(folder), "/bucket/calib", recursive=True)
+        near: Dataset = images(folder, preprocess=PIXELS, batch=4)
+        far = "memory://bucket/calib"
+    else:
+        np.save(tmp_path / kind, np.random.default_rng(0).standard_normal((20, 3, 16, 16)).astype(np.float32))
+        store.put(str(tmp_path / kind), f"/bucket/{kind}")
+        near, far = arrays(tmp_path / kind, batch=4), f"memory://bucket/{kind}"
+    preprocess = PIXELS if kind == "images" else None
+    with ort(residual_net(), expose="all", threads=1) as engine:
+        one = ql.collect(engine, near)
+        many = ql.collect(engine, remote_data(far, preprocess=preprocess, batch=4), on=Spread(shard=8))
+    assert dict(one) == dict(many)
+    assert one.provenance == many.provenance
 
 
 def test_a_file_of_a_store_that_is_gone_is_named_or_left_out(folder: Path) -> None:

@@ -117,6 +117,22 @@ def test_workers_for_what_only_one_can_do_are_refused(place: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
+        (["--workers", "2"], "--workers goes with one FP32 and one INT8 model"),
+        (["--engine", "ray"], "--workers goes with one FP32 and one INT8 model"),
+        (["--timeout", "5"], "say how many"),
+    ],
+)
+def test_workers_for_several_candidates_are_refused(place: Path, options: list[str], said: str) -> None:
+    candidate = str(place / "net.onnx")
+    command = ["compare", candidate, candidate, candidate, "-d", str(place / "data.npz"), "-o", str(place / "c.json")]
+    done = CliRunner().invoke(app, [*command, *options])
+    assert done.exit_code == 2
+    assert said in " ".join(done.output.split())
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
         (["--workers", "2", "--engine", "threads"], "--engine is processes or ray"),
         (["--timeout", "5"], "say how many"),
         (["--address", "host:1"], "--engine ray"),

@@ -45,8 +45,8 @@ def handing_out(trt: Any, cache: CalibrationCache) -> Any:
     """
     if cache.algorithm not in _ALGORITHMS:
         raise InputError(
-            f"The cache says it is of «{cache.algorithm}»; TensorRT's calibrators are {', '.join(_ALGORITHMS)}. Write it "
-            "anew with `quantlab cache convert`."
+            f"The cache says it is of «{cache.algorithm}»; TensorRT's calibrators are {', '.join(_ALGORITHMS)}. Change "
+            "its header with `quantlab cache retarget --algorithm`."
         )
     text = render_cache(cache).encode()
     quantile = _legacy_numbers(cache) if cache.algorithm == "LegacyCalibration" else (0.9999, 1.0)

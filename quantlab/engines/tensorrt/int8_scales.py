@@ -97,7 +97,7 @@ class Int8Scales:
         if self.title.startswith("cache") and self.calibrator.asked:
             raise InputError(
                 f"TensorRT did not take the calibration cache and asked for data instead: {heard.first_error}. A cache belongs "
-                "to one algorithm and one major version; write it anew with `quantlab cache convert`."
+                "to one algorithm and one major version; change its header with `quantlab cache retarget`."
             )
         if self.calibrator is not None and self.title.startswith("calibrated"):
             self.digest = _text_digest(self.written) if self.written else ""

@@ -64,8 +64,8 @@ def check_requirements(
         )
     if options.dla is not None and not _entropy2(int8):
         raise UsageError(
-            "A DLA takes the scales of entropy2 only, as NVIDIA says of its calibrator: calibrate with entropy2, or write the "
-            "cache anew with `quantlab cache convert --algorithm EntropyCalibration2`."
+            "A DLA takes the scales of entropy2 only, as NVIDIA says of its calibrator: calibrate with entropy2, or change the "
+            "cache's header with `quantlab cache retarget --algorithm EntropyCalibration2`."
         )
 
 

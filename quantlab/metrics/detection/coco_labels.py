@@ -15,6 +15,7 @@ from quantlab.metrics.detection.boxes import TrueBoxes
 from quantlab.metrics.detection.placing import Placing
 from quantlab.metrics.labels import NamedLabels
 from quantlab.storage.text import read_text
+from quantlab.storage.validated import validated
 
 _LARGEST = 1 << 26
 """Bytes; COCO's 5,000 validation images have 20 MB, most of it outlines that nobody reads here."""
@@ -46,9 +47,9 @@ class _Category(BaseModel):
 
 class _File(BaseModel):
     model_config = _FINITE
-    images: list[_Image] = Field(min_length=1)
-    annotations: list[_Annotation]
-    categories: list[_Category] = Field(min_length=1)
+    images: list[_Image] = Field(min_length=1, fail_fast=True)
+    annotations: list[_Annotation] = Field(fail_fast=True)
+    categories: list[_Category] = Field(min_length=1, fail_fast=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,7 @@ def _parsed(path: Path) -> _File:
     text = read_text(path, "COCO annotations", largest=_LARGEST)
     try:
         document: Any = json.loads(text)
-        return _File.model_validate(document)
+        return validated(_File, document)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "the file"
