@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from quantlab.jobs.explaining import Explanation
     from quantlab.jobs.matrix_section import Cell
 
+_SHOWN = 100
+"""Problems of a job that are printed; --json lists all."""
+
 _INIT = described(
     "Write a first job for a model and its data, with a comment on every choice. What can be told from the model and the data "
     "is filled in; an existing file is never replaced.",
@@ -105,9 +108,11 @@ def _validate(
 
     problems = problems_of(job, changes or [], this_environment())
     out = Output(as_json, quiet)
-    for found in problems:
+    for found in problems[:_SHOWN]:
         line = f", line {found.line}" if found.line else ""
         out.note(f"'{job}'{line}: {found}.")
+    if len(problems) > _SHOWN:
+        out.note(f"And {len(problems) - _SHOWN:,} more.")
     notes = [GUESSED] if still_guessed(read_fields(job, changes or [], this_environment())) else []
     out.remarks(notes)
     if not problems:

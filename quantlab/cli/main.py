@@ -56,7 +56,9 @@ def _stop(_number: int, _frame: FrameType | None) -> None:
 def _ended() -> int:
     """Return the exit code of the command; imported here, as an interrupt may come while modules load."""
     from quantlab.cli.app import app
+    from quantlab.cli.memory_bound import bound_memory
 
+    bound_memory()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may lack «, and a name may be no text
     warnings.filterwarnings("ignore", "Image size .* exceeds limit")  # Pillow's; the sentence of the refusal says it

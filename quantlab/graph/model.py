@@ -13,6 +13,7 @@ from quantlab.atomic import atomic_path
 from quantlab.errors import InputError, MachineError
 from quantlab.graph.digest import digest
 from quantlab.graph.external_data import externalised, load_external
+from quantlab.graph.size_limits import refuse_too_many
 from quantlab.graph.stored_tensors import (
     PROTOBUF_LIMIT,
     check_light,
@@ -22,7 +23,7 @@ from quantlab.graph.stored_tensors import (
     stored_tensors,
 )
 from quantlab.graph.view import Graph, bodies
-from quantlab.graph.wire import is_cut_short, looks_like_onnx
+from quantlab.graph.wire import MOST_MESSAGES, has_too_many, is_cut_short, looks_like_onnx
 from quantlab.numerics.markup import card
 
 OLDEST_OPSET, NEWEST_OPSET = 11, 23
@@ -135,6 +136,8 @@ def _read(path: Path) -> onnx.ModelProto:
         raise InputError(f"'{path}' is not an ONNX model: give the path of an .onnx file.")
     if is_cut_short(data):
         raise InputError(f"'{path}' is truncated ({len(data)} bytes): download or export it again.")
+    if has_too_many(data):
+        raise InputError(f"'{path}' holds more than {MOST_MESSAGES:,} parts, which no network has: export it again.")
     try:
         return onnx.ModelProto.FromString(data)
     except DecodeError as error:
@@ -171,6 +174,7 @@ def _check_content(proto: onnx.ModelProto, what: str) -> None:
             f"{what} {has}, and quantlab reads {OLDEST_OPSET} to {NEWEST_OPSET}: export it with an opset in "
             "between, or convert it with onnx.version_converter."
         )
+    refuse_too_many(proto)
 
 
 def _check_graph(proto: onnx.ModelProto, what: str) -> None:

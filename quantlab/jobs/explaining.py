@@ -7,7 +7,9 @@ from typing import Any, Literal
 
 from quantlab.data.stream import Stream
 from quantlab.errors import QuantlabError
+from quantlab.graph.model import load_model
 from quantlab.jobs import places
+from quantlab.jobs.data_source import script_of
 from quantlab.jobs.job import EXPORTED, Job
 from quantlab.jobs.job_fields import JobFields
 from quantlab.jobs.run_facts import files_of, resolved_job
@@ -84,7 +86,7 @@ SILENCE: Listener = _Silence()
 
 
 def explain(found: JobFields, job: Job) -> Explanation:
-    """Return what a job would do; no file is written, no network runs.
+    """Return what a job would do; no file is written, no network runs, and no Python file of the job.
 
     Parameters
     ----------
@@ -103,6 +105,11 @@ def explain(found: JobFields, job: Job) -> Explanation:
             StepState(2, "all others", "waits", "for the exported model"),
         )
         return Explanation(job, values, (), steps)
+    scripts = sorted({str(path) for path in map(script_of, job.sources.values()) if path is not None})
+    if scripts:
+        why = f"for the samples of '{scripts[0]}': it is a Python file, and explaining runs none"
+        inputs = (Input("model", str(job.model), load_model(job.model).digest), *_files(job))
+        return Explanation(job, values, inputs, (StepState(1, "all steps", "waits", why),), places.leftovers(job))
     run = RunSteps(job, SILENCE, "ask")
     return Explanation(job, values, tuple(_inputs(run)), tuple(_states(run)), places.leftovers(job))
 
@@ -124,6 +131,10 @@ def _inputs(run: RunSteps) -> Iterator[Input]:
             yield Input(name, place, None)
         else:
             yield Input(name, place, data.identity.digest, len(data))
+    yield from _files(job)
+
+
+def _files(job: Job) -> Iterator[Input]:
     for role, path in files_of(job).items():
         yield Input(role, str(path), file_digest(path))
 

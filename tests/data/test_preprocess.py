@@ -235,7 +235,7 @@ def test_lists_and_numpy_numbers_are_the_same_value_as_tuples() -> None:
     ("wrong", "sentence"),
     [
         ({"mean": (1, 2)}, "`mean` has 2 values, but RGB has 3 channels: give 1 or 3"),
-        ({"std": (1, 1, 1), "color": "GRAY"}, "`std` has 3 values, but GRAY has 1 channels: give 1"),
+        ({"std": (1, 1, 1), "color": "GRAY"}, "`std` has 3 values, but GRAY has 1 channel: give one"),
         ({"std": 0}, "`std` must be finite and not 0 as a float32, not 0"),
         ({"std": (1, 1e-60, 1)}, "`std` must be finite and not 0"),
         ({"scale": 0.0}, "`scale` must be finite and not 0"),

@@ -26,7 +26,7 @@ from tests.gpu.deploying import agreement, build_command, main, opened, timed
 ROOT = Path(__file__).parents[2]
 NET = ROOT / "calib_data" / "fashion_net.onnx"
 IMAGES = ROOT / "calib_data" / "evaluation.npz"
-GOLDEN = ROOT / "tests" / "golden" / "trt-8.6" / "fashion_net.entropy2.cache"
+GOLDEN = ROOT / "tests" / "golden" / "trt-8.6" / "fashion_net.minmax.cache"
 GREY = {"color": "GRAY", "scale": 1 / 255, "mean": 0.2860, "std": 0.3530}
 
 
