@@ -17,9 +17,9 @@ and so is a part whose samples are not, byte for byte, those that the driver dec
 What it costs (`reports/figures/scaling.json`, measured by `python -m tests.benchmarks.scaling`; s = one sample's seconds):
 
 - A part of 300 tensors is 13.5 MB in memory (2 x 2,817 counts of 8 bytes each) and 0.7 to 1.4 MB stored and sent, compressed.
-- A worker spends 0.08 s to store one; that is 1 % of a run of ten seconds. To merge eight takes it 0.7 s.
-- The driver spends 4 ms on writing a part (fsync included), 0.5 ms on reading it again, and 1.5 ms on hearing of it from one of
-  1,000 actors; sending takes 6 ms at 1 Gbit/s, twice, beside that. So a driver stands some 120 parts a second.
+- A worker spends 0.06 s to store one; that is 1 % of a run of ten seconds. To merge eight takes it 0.5 s.
+- The driver spends 2 ms on writing a part (fsync included), 0.4 ms on reading it again, and 1.5 ms on hearing of it from one of
+  1,000 actors; sending takes 6 ms at 1 Gbit/s, twice, beside that. So a driver stands some 150 parts a second.
 - Starting a worker takes 0.9 s of a core (imports and Numba 0.8 s), and opening its engine; Ray itself some 5 s on top.
 - The driver hashes every sample once before work begins (about 1 GB/s): what a set *is* decides whether there is anything to do,
   and whether stored parts are of it. Images of a store travel for it once more, eight at a time: for millions, mount the store.
@@ -28,7 +28,7 @@ What it costs (`reports/figures/scaling.json`, measured by `python -m tests.benc
 - Memory: a worker has its engine, its budget of activations and 0.5 MB a tensor of counts; the driver one part of each size, and
   100 bytes a sample of hashes.
 
-Simulated with these figures, the loop's own ledger and a network of 1 Gbit/s: 64 workers are 97 % busy on 1.28 million images of
-30 ms (10 minutes), 256 are 93 % (3 minutes); 1,000 are 95 % busy on 1.28 million of 1 s (22 minutes), and 72 % on those of 30 ms,
+Simulated with these figures, the loop's own ledger and a network of 1 Gbit/s: 64 workers are 98 % busy on 1.28 million images of
+30 ms (10 minutes), 256 are 95 % (3 minutes); 1,000 are 95 % busy on 1.28 million of 1 s (22 minutes), and 74 % on those of 30 ms,
 which take one minute. A rule of thumb: from ten minutes of work for each of 1,000 workers on, more than 90 % is counting.
 """

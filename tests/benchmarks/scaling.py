@@ -171,7 +171,7 @@ def main() -> None:
         return
     figures = _equality() | _rates() | model()
     if not asked.short:
-        figures |= _steady("one process") | _steady("one process, in parts")
+        figures |= _steady("one process")
     write_figures("scaling", "python -m tests.benchmarks.scaling", figures)
 
 
