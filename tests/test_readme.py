@@ -158,6 +158,17 @@ def test_the_table_of_tensorrt_is_what_was_measured() -> None:
         assert float(row[4]) == pytest.approx(1000 * measured["joules_per_sample"], abs=0.051)
 
 
+def test_what_readme_says_of_tensorrt_is_in_the_table() -> None:
+    found = json.loads((ROOT / "reports" / "gpu" / "lite0.json").read_text(encoding="utf-8"))["tables"]["all"]
+    rows = {row["name"]: row for row in found}
+    times = [rows[name]["ms b128 graph"] for name in ("cache", "fp32")]
+    agreement = {name: f"{100 * row['agreement']:.1f}" for name, row in rows.items() if row["agreement"]}
+    theirs = sorted(agreement[f"native_{name}"] for name in ("entropy2", "minmax", "legacy"))
+    assert f"takes {times[0] / times[1]:.2f} of FP32's time at batch 128" in README
+    assert f"agrees with it on {agreement['cache']} % of the images" in README
+    assert f"TensorRT's own calibrators {theirs[0]} to {theirs[-1]} %" in README
+
+
 def test_the_table_of_training_is_what_was_measured() -> None:
     digits, fashion = figures("qat_digits"), figures("qat_fashion")
     rows = [

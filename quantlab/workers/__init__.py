@@ -19,7 +19,7 @@ What it costs (`reports/figures/scaling.json`, measured by `python -m tests.benc
 - A part of 300 tensors is 13.5 MB in memory (2 x 2,817 counts of 8 bytes each) and 0.7 to 1.4 MB stored and sent, compressed.
 - A worker spends 0.06 s to store one; that is 1 % of a run of ten seconds. To merge eight takes it 0.5 s.
 - The driver spends 2 ms on writing a part (fsync included), 0.4 ms on reading it again, and 1.5 ms on hearing of it from one of
-  1,000 actors; sending takes 6 ms at 1 Gbit/s, twice, beside that. So a driver stands some 150 parts a second.
+  1,000 actors; sending takes 6 ms at 1 Gbit/s, twice, beside that. So a driver stands more than 120 parts a second.
 - Starting a worker takes 0.9 s of a core (imports and Numba 0.8 s), and opening its engine; Ray itself some 5 s on top.
 - The driver hashes every sample once before work begins (about 1 GB/s): what a set *is* decides whether there is anything to do,
   and whether stored parts are of it. Images of a store travel for it once more, eight at a time: for millions, mount the store.
