@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from quantlab.caches.tensors import check_names
 from quantlab.calibration.provenance import DataIdentity, check_made_for
 from quantlab.calibration.trt_cache import parse_cache
 from quantlab.data import Preprocess
@@ -14,9 +15,10 @@ from quantlab.deploy.embedded import Embedded
 from quantlab.engines.tensorrt.build_options import BuildOptions
 from quantlab.engines.tensorrt.capabilities import parse_version
 from quantlab.engines.tensorrt.network import has_qdq
-from quantlab.errors import InputError, UsageError
+from quantlab.errors import InputError, StaleError, UsageError
 from quantlab.graph.metadata import METADATA_KEY, chosen_on, provenance_of
 from quantlab.graph.model import Model, load_model
+from quantlab.graph.qdq_view import read_scales
 from quantlab.jobs.caching import DEFAULT_VERSION
 from quantlab.jobs.deployed_run import DeployedRun
 from quantlab.jobs.plan_scales import StoredScales, stored_source
@@ -105,9 +107,30 @@ def settings_of(model: Model) -> dict[str, Any]:
     texts = [entry.value for entry in model.proto.metadata_props if entry.key == METADATA_KEY]
     try:
         found = json.loads(texts[0]) if texts else {}
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"The model's metadata «{METADATA_KEY}» are damaged: {error}.") from error
     return found if isinstance(found, dict) else {}
+
+
+def check_scales(path: Path, model: Model) -> None:
+    """Refuse a scale table that is not the one behind a model with Q/DQ.
+
+    Raises
+    ------
+    StaleError
+        It was made for another model, or most of its activations have another scale in the Q/DQ. (A few may: tensors
+        that a Concat joins share one.)
+    """
+    table, origin = read_scale_table(path), provenance_of(model)
+    check_made_for(table.provenance, origin.model if origin else model.digest, f"the model behind '{model.name}'")
+    inside = {row.tensor: row.scale for row in read_scales(model.proto) if row.role != "weight"}
+    pairs = [(row.scale, inside[row.tensor]) for row in table.rows if row.tensor in inside and row.role != "weight"]
+    other = sum(one != two for one, two in pairs)
+    if 2 * other > len(pairs):
+        raise StaleError(
+            f"'{path}' is not the table behind '{model.name}': {other} of {len(pairs)} tensors have another scale in its "
+            "Q/DQ. Give the table that `quantlab quantize` took."
+        )
 
 
 def preprocess_of_sets(sets: tuple[DataIdentity, ...]) -> tuple[Preprocess | None, tuple[str, ...]]:
@@ -132,6 +155,7 @@ def _cache_parts(files: _Files, model: Model, version: str | None) -> Embedded:
         raise UsageError(f"'{files.model}' has no Q/DQ, so its scales come from a calibration cache: give --cache.")
     cache = parse_cache(read_text(files.cache, "a calibration cache"))
     target = version or cache.version or DEFAULT_VERSION
+    check_names(cache.scales, model, what=f"'{files.cache}'")
     stored, notes = stored_source(StoredScales(files.cache), model, target)
     if files.scales is not None:
         check_made_for(read_scale_table(files.scales).provenance, model.digest, f"'{model.name}'")
@@ -156,9 +180,7 @@ def _qdq_parts(files: _Files, model: Model, version: str | None) -> Embedded:
         )
     target = version or (aimed_at.partition("@")[2] or DEFAULT_VERSION)
     if files.scales is not None:
-        origin = provenance_of(model)
-        table = read_scale_table(files.scales)
-        check_made_for(table.provenance, origin.model if origin else model.digest, f"the model behind '{model.name}'")
+        check_scales(files.scales, model)
     notes = () if _alike(aimed_at, target) else (f"The Q/DQ were placed for {aimed_at}, and the target has {target}.",)
     return Embedded(
         name=files.name,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from quantlab.calibration.provenance import check_made_for
 from quantlab.data import Preprocess
 from quantlab.deploy.embedded import write_embedded
 from quantlab.deploy.folder import archive
@@ -16,12 +16,14 @@ from quantlab.deploy.triton import Labels, write_triton
 from quantlab.deploy.verify import Verified, verify
 from quantlab.engines.tensorrt.build_options import BuildOptions
 from quantlab.errors import UsageError
-from quantlab.graph.metadata import chosen_on, provenance_of
+from quantlab.graph.metadata import chosen_on
 from quantlab.graph.model import Model, load_model
 from quantlab.jobs.building import SUFFIXES
-from quantlab.jobs.deployed_parts import Sources, embedded_parts, preprocess_of_sets, settings_of
+from quantlab.jobs.deployed_parts import Sources, check_scales, embedded_parts, preprocess_of_sets, settings_of
 from quantlab.jobs.step import check_output
-from quantlab.storage.scale_table_json import read_scale_table
+
+_INTEGER = re.compile(r"Quantize|Integer|QLinear|^QGemm|NBits")
+"""Operators of which an INT8 model for ONNX Runtime has at least one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +152,7 @@ def deploy_onnxruntime(
     model = load_model(path)
     sets = chosen_on(model)
     if scales is not None:
-        table = read_scale_table(scales)
-        origin = provenance_of(model)
-        check_made_for(table.provenance, origin.model if origin else model.digest, f"the model behind '{path.name}'")
+        check_scales(scales, model)
     found, notes = (preprocess, ()) if preprocess is not None else preprocess_of_sets(sets)
     aimed_at = settings_of(model).get("target", "ort")
     if aimed_at != "ort":
@@ -160,6 +160,8 @@ def deploy_onnxruntime(
             *notes,
             f"The Q/DQ were placed for {aimed_at}: ONNX Runtime is quicker with `quantlab quantize --target ort`.",
         )
+    if not any(_INTEGER.search(node.op_type) for node in model.proto.graph.node):
+        notes = (*notes, f"«{path.name}» has neither Q/DQ nor integer operators: it is served in float.")
     parts = ForOnnxRuntime(
         name=target.named(path.name.split(".")[0] if run is None else run.name),
         model=model,

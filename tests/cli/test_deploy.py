@@ -182,3 +182,25 @@ def test_a_hostile_bundle_is_a_sentence(place: Path) -> None:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         sums.write_text(re.sub(r"[0-9a-f]{64}(?=  bundle\.json)", digest, sums.read_text()))
         refused(4, "deploy", "verify", "bundle")
+
+
+def test_the_cache_of_another_network_is_not_bundled(place: Path) -> None:
+    other = Path(__file__).parents[1] / "golden" / "trt-8.6" / "efficientnet_lite0.entropy2.cache"
+    said = refused(4, "deploy", "embedded", "model.onnx", "--cache", other, "-o", "bundle")
+    assert "the cache of another model" in said
+    assert not (place / "bundle").exists()
+
+
+def test_the_table_of_another_method_is_not_bundled(place: Path) -> None:
+    done("calibrate", "run/histograms.h5", "--method", "percentile:50", "-o", "half.json")
+    said = refused(5, "deploy", "onnxruntime", "int8.onnx", "--scales", "half.json", "-o", "bundle")
+    assert "is not the table behind 'int8.onnx'" in said
+    done("deploy", "onnxruntime", "int8.onnx", "--scales", "scales.json", "-o", "bundle")
+
+
+def test_a_float_model_is_called_so(place: Path) -> None:
+    made = done("deploy", "onnxruntime", "model.onnx", "-o", "bundle", "--json").json
+    assert any("served in float" in note for note in made["notes"])
+    made = done("deploy", "onnxruntime", "int8.onnx", "-o", "other", "--json").json
+    assert not any("served in float" in note for note in made["notes"])
+    assert (place / "other").is_dir()
