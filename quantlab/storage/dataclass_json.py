@@ -54,13 +54,13 @@ class Form:
         try:
             check_names(fields)
             read = validated_json(kind, json.dumps(fields, allow_nan=False))
+            unknown = _surplus(fields, read.to_json())  # which infinity refuses: what pydantic makes of 400 digits
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             place = ".".join(str(part) for part in first["loc"])
             raise InputError(f"The {self.noun}'s field «{place}» is wrong: {first['msg']}.") from error
         except (ValueError, TypeError, RecursionError) as error:
             raise InputError(f"The {self.noun} cannot be read from this: {error}.") from error
-        unknown = _surplus(fields, read.to_json())
         if unknown:
             raise InputError(
                 f"The {self.noun} has no field «{unknown}»: the artefact was edited, or is a newer quantlab's."

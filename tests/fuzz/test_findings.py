@@ -9,7 +9,9 @@ import sqlite3
 import struct
 import zlib
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -27,12 +29,21 @@ from quantlab.graph.metadata import METADATA_KEY
 from quantlab.graph.model import load_model
 from quantlab.jobs.comparing import target_of
 from quantlab.jobs.lining_up import read_result
+from quantlab.storage.dataclass_json import Form
 from quantlab.storage.run_history import FILE, history
 from quantlab.storage.scale_table_json import read_scale_table
 from quantlab.storage.yaml_text import parse_yaml, read_yaml
 from tests.cli.workplace import network
 
 SMALL = Preprocess(resize=8, crop=(8, 8))
+
+
+@dataclass(frozen=True)
+class _Number:
+    value: float
+
+    def to_json(self) -> dict[str, Any]:
+        return Form("quantlab-number", "number", "make it again").write(self)
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:
@@ -230,3 +241,12 @@ def test_weights_of_pytorch_run_no_program(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"weights\.pt"):
         load_checkpoint(tmp_path / "weights.pt")
     assert not (tmp_path / "harmed").exists()
+
+
+def test_an_integer_that_no_float_holds_is_not_read_as_infinity() -> None:
+    form = Form("quantlab-number", "number", "make it again")
+    text = '{"schema": "quantlab-number", "version": 1, "value": %s}'
+    assert form.read(_Number, text % "1e300") == _Number(1e300)
+    for digits in (309, 400):
+        with pytest.raises(InputError, match=r"[Oo]ut of range"):
+            form.read(_Number, text % ("1" + "0" * digits))
