@@ -3,6 +3,7 @@
 import io
 import os
 import tokenize
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -185,6 +186,12 @@ def _h5(path: Path) -> dict[str, Column]:
 
 def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """Read the header of a .npy file: shape, whether in Fortran order, type."""
+    with warnings.catch_warnings():  # NumPy's advice on a header of Python 2: the file is the user's, as it is
+        warnings.simplefilter("ignore", UserWarning)
+        return _told(file)
+
+
+def _told(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     version = np.lib.format.read_magic(file)
     if version == (1, 0):
         header = np.lib.format.read_array_header_1_0(file)

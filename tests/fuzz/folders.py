@@ -56,7 +56,7 @@ def _make(path: Path, content: str | Mapping[str, Any]) -> None:
         os.mkfifo(path)
     elif "size" in content:  # a file of zeros that takes no space
         with path.open("wb") as file:
-            file.truncate(min(int(content["size"]), 2**40))
+            file.truncate(int(min(content["size"], 2**40)))
     else:
         path.mkdir(exist_ok=True)
 

@@ -250,3 +250,12 @@ def test_an_integer_that_no_float_holds_is_not_read_as_infinity() -> None:
     for digits in (309, 400):
         with pytest.raises(InputError, match=r"[Oo]ut of range"):
             form.read(_Number, text % ("1" + "0" * digits))
+
+
+def test_an_array_file_of_python_2_is_read_without_advice(tmp_path: Path) -> None:
+    header = b"{'descr': '<i2', 'fortran_order': False, 'shape': (1L, 3L), }".ljust(117) + b"\n"
+    (tmp_path / "a.npy").write_bytes(
+        b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + struct.pack("<3h", 1, 2, 3)
+    )
+    (column,) = read_columns(tmp_path / "a.npy").values()
+    assert (column.shape, column.dtype) == ((1, 3), np.dtype("<i2"))
