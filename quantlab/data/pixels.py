@@ -51,7 +51,7 @@ def of_array(values: AnyArray, color: Color) -> AnyArray:
     Raises
     ------
     InputError
-        When it is not [H, W], [H, W, 1] or [H, W, 3] of real numbers.
+        When it is not [H, W], [H, W, 1] or [H, W, 3] of real numbers, or one of them is beyond float32.
     """
     image = values[..., np.newaxis] if values.ndim == 2 else values
     if image.ndim != 3 or image.shape[2] not in {1, 3} or not image.size or image.dtype.kind not in "biuf":
@@ -60,7 +60,11 @@ def of_array(values: AnyArray, color: Color) -> AnyArray:
             f"{values.dtype}{list(values.shape)}."
         )
     if image.dtype != np.uint8:
-        image = image.astype(np.float32)
+        with np.errstate(over="ignore"):
+            single = image.astype(np.float32)
+        if image.dtype.itemsize > single.itemsize and np.any(np.isinf(single) & np.isfinite(image)):
+            raise InputError("An image holds a number beyond float32's largest, 3.4e38: it is damaged, or no image.")
+        image = single
     if color == "GRAY":
         return _gray(image)
     return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image

@@ -24,6 +24,7 @@ from quantlab.data import Preprocess, images
 from quantlab.data.array_files import read_columns
 from quantlab.data.decoding import available_formats, decode
 from quantlab.data.listing import list_images
+from quantlab.data.pixels import of_array
 from quantlab.errors import LONGEST, InputError, QuantlabError, UsageError
 from quantlab.graph.metadata import METADATA_KEY
 from quantlab.graph.model import load_model
@@ -259,3 +260,9 @@ def test_an_array_file_of_python_2_is_read_without_advice(tmp_path: Path) -> Non
     )
     (column,) = read_columns(tmp_path / "a.npy").values()
     assert (column.shape, column.dtype) == ((1, 3), np.dtype("<i2"))
+
+
+def test_an_image_of_numbers_beyond_float32_is_refused() -> None:
+    with pytest.raises(InputError, match="beyond float32"):
+        of_array(np.full((4, 4), 1e300), "RGB")
+    assert np.isinf(of_array(np.full((4, 4), np.inf), "RGB")).all()
