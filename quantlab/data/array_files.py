@@ -235,7 +235,7 @@ def _damage_named(path: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         raise InputError(f"There is no file {path}.") from error
     # KeyError and RuntimeError: a member or dataset that is gone, encrypted or packed in an unknown way.
-    # TokenError: NumPy reads a broken .npy header with Python's tokenizer.
+    # TypeError: an element type of HDF5 that NumPy lacks. TokenError: NumPy reads a broken .npy header with Python's tokenizer.
     except (
         EOFError,
         KeyError,
@@ -243,6 +243,7 @@ def _damage_named(path: Path) -> Iterator[None]:
         OSError,
         OverflowError,
         RuntimeError,
+        TypeError,
         ValueError,
         tokenize.TokenError,
         zipfile.BadZipFile,

@@ -34,7 +34,7 @@ def read_folder(data: bytes, folder: Path) -> object:
         for name, content in wish["files"].items():
             _make(_within(folder, name), content)
         options = {str(name): value for name, value in wish.get("options", {}).items()}
-    except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError, binascii.Error):
+    except (ValueError, KeyError, TypeError, AttributeError, OSError, OverflowError, RecursionError, binascii.Error):
         return None  # no wish that can be fulfilled
     return reader(at, options)
 
