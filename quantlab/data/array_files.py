@@ -129,7 +129,8 @@ class NpyColumn:
         with _damage_named(self.path):
             for at in range(start, end, rows):
                 # Mapped anew for each block: the pages of one mapping would count as this process's memory for ever.
-                values = np.load(self.path, mmap_mode="r", allow_pickle=False)
+                with _unadvised():
+                    values = np.load(self.path, mmap_mode="r", allow_pickle=False)
                 yield native(np.array(values[at : min(at + rows, end)], order="C"))
 
 
@@ -186,8 +187,7 @@ def _h5(path: Path) -> dict[str, Column]:
 
 def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """Read the header of a .npy file: shape, whether in Fortran order, type."""
-    with warnings.catch_warnings():  # NumPy's advice on a header of Python 2: the file is the user's, as it is
-        warnings.simplefilter("ignore", UserWarning)
+    with _unadvised():
         return _told(file)
 
 
@@ -225,6 +225,14 @@ def _check_block(path: Path, key: str, column: Column, rows: int) -> None:
             f"«{key or 'the array'}» in {path} would take {size:,} bytes for {min(rows, column.shape[0])} of its rows "
             f"{list(column.shape[1:])}; at most {LARGEST_BLOCK:,} are read at once: give a smaller batch, or store smaller samples."
         )
+
+
+@contextmanager
+def _unadvised() -> Iterator[None]:
+    """Keep NumPy's advice on headers of Python 2 back: the file is the user's, as it is."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        yield
 
 
 @contextmanager

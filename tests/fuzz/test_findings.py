@@ -260,6 +260,7 @@ def test_an_array_file_of_python_2_is_read_without_advice(tmp_path: Path) -> Non
     )
     (column,) = read_columns(tmp_path / "a.npy").values()
     assert (column.shape, column.dtype) == ((1, 3), np.dtype("<i2"))
+    assert [block.tolist() for block in column.blocks(1)] == [[[1, 2, 3]]]
 
 
 def test_an_image_of_numbers_beyond_float32_is_refused() -> None:
