@@ -85,7 +85,7 @@ def read_manifest(folder: Path) -> ManifestFile:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return ManifestFile()
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # no text, a NUL in the path
         raise InputError(f"'{path}' cannot be read: {error}.") from error
     try:
         found = json.loads(text)
